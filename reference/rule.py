@@ -1,0 +1,137 @@
+"""What every rule is: a record of hyperparameters, a record of state, and one step of one parameter.
+
+A rule is a frozen dataclass. Its `State` says shape and dtype of each field, `init` makes the first one, and
+`step(p, g, s, pooled)` is the mathematics: pure, for one parameter, in the order of the paper. A model of several
+parameters and groups is driven by `stepgauge.reference.driver`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+
+class Sum(NamedTuple):
+    """A statistic that adds up over parameters, and over the ranks of a sharded run."""
+
+    total: float
+    count: int
+
+    def __add__(self, other: "Sum") -> "Sum":  # type: ignore[override]  # a sum of statistics, not of tuples
+        return Sum(self.total + other.total, self.count + other.count)
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count
+
+
+class Range(NamedTuple):
+    """The values a hyperparameter may take, as a test and in words."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+AT_LEAST_ZERO = Range(lambda x: x >= 0, "at least 0")
+FRACTION = Range(lambda x: 0 <= x < 1, "in [0, 1)")
+POSITIVE_INTEGER = Range(lambda x: x >= 1, "an integer of at least 1")
+ANY = Range(lambda x: not math.isnan(x), "a number, not NaN")
+
+# A name means the same in every rule; a rule that departs from this says so in its own `ranges`.
+RANGES: dict[str, Range] = {
+    "lr": AT_LEAST_ZERO,
+    "weight_decay": AT_LEAST_ZERO,
+    "eps": AT_LEAST_ZERO,
+    "momentum": AT_LEAST_ZERO,
+    "dampening": ANY,
+    "betas": FRACTION,
+    "alpha": FRACTION,
+    "delta": ANY,
+    "wd_ratio": AT_LEAST_ZERO,
+}
+
+
+@dataclass(frozen=True)
+class Rule(ABC):
+    """One update rule with its hyperparameters, checked and turned into plain Python numbers at construction.
+
+    Python numbers, because a float32 array times a Python float stays float32, while times a `np.float64` it does not.
+
+    Raises:
+        ValueError: a hyperparameter is out of range, not a number, or NaN; or the dialect is unknown.
+    """
+
+    _: KW_ONLY
+    dialect: str = ""  # the first of `dialects` when left empty
+
+    dialects: ClassVar[tuple[str, ...]] = ("published",)
+    same_as: ClassVar[Mapping[str, str]] = {}  # names of further dialects that compute the very same numbers
+    ranges: ClassVar[Mapping[str, Range]] = {}
+    pools_over: ClassVar[Literal["nothing", "group", "all"]] = "nothing"
+
+    def __post_init__(self) -> None:
+        for name, value in self.hyperparameters().items():
+            object.__setattr__(self, name, self._checked(name, value))
+        object.__setattr__(self, "dialect", self.canonical_dialect(self.dialect))
+        self.check()
+
+    @classmethod
+    def canonical_dialect(cls, name: str) -> str:
+        """The dialect that `name` means; the first one for an empty name."""
+        dialect = cls.same_as.get(name, name or cls.dialects[0])
+        if dialect not in cls.dialects:
+            known = ", ".join((*cls.dialects, *cls.same_as))
+            raise ValueError(f"Invalid dialect: {name} ({cls.__name__} has: {known})")
+        return dialect
+
+    @classmethod
+    def hyperparameter_names(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls) if f.name != "dialect")
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.hyperparameter_names()}
+
+    @classmethod
+    def _checked(cls, name: str, value: Any) -> Any:
+        """`value` as the plain Python number, bool or tuple that the field's annotation asks for."""
+        kind = next(f.type for f in fields(cls) if f.name == name)
+        if kind is bool:
+            return bool(value)
+        if kind is int:
+            return cls._in_range(name, value, value, int, Integral, POSITIVE_INTEGER)
+        parts = tuple(value) if kind is not float else (value,)
+        allowed = cls.ranges.get(name) or RANGES[name]
+        numbers = tuple(cls._in_range(name, value, part, float, Real, allowed) for part in parts)
+        return numbers[0] if kind is float else numbers
+
+    @classmethod
+    def _in_range(cls, name: str, value: Any, part: Any, kind: type, number: type, allowed: Range) -> Any:
+        if isinstance(part, bool) or not isinstance(part, number) or not allowed.holds(part):
+            raise ValueError(f"Invalid {name}: {value} (must be {allowed.words})")
+        return kind(part)
+
+    def check(self) -> None:
+        """Refuse combinations of hyperparameters that each alone would be in range."""
+
+    @abstractmethod
+    def init(self, p: Any) -> Any:
+        """The state of a parameter before its first step."""
+
+    @abstractmethod
+    def step(self, p: Any, g: Any, s: Any, pooled: Sum | None = None) -> tuple[Any, Any]:
+        """The parameter and its state after one step along gradient `g`; nothing is mutated."""
+
+    def skip(self, s: Any) -> Any:
+        """The state after a step in which the parameter had no gradient."""
+        return s
+
+    def statistic(self, p: Any, g: Any, s: Any) -> Sum:
+        """What a rule that pools contributes for this parameter, before anybody steps."""
+        raise NotImplementedError(f"{type(self).__name__} pools over {self.pools_over}")

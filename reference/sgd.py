@@ -1,0 +1,40 @@
+"""SGD with momentum, as torch.optim computes it.
+
+The first momentum buffer is the gradient itself, undampened. Without momentum there is no buffer.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from stepgauge.reference.rule import Array, Rule, Sum
+
+
+@dataclass(frozen=True)
+class SGD(Rule):
+    lr: float = 1e-3
+    momentum: float = 0.0
+    dampening: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+    dialects: ClassVar[tuple[str, ...]] = ("torch",)
+
+    class State(NamedTuple):
+        momentum_buffer: Array | None  # b, shape and dtype of p; None before the first gradient
+
+    def check(self) -> None:
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError("Invalid nesterov: True (needs momentum above 0 and dampening 0)")
+
+    def init(self, p: Array) -> State:
+        return self.State(None)
+
+    def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
+        g = g + self.weight_decay * p
+        if self.momentum == 0:
+            return p - self.lr * g, s
+        first = s.momentum_buffer is None
+        b = g if first else self.momentum * s.momentum_buffer + (1 - self.dampening) * g
+        d = g + self.momentum * b if self.nesterov else b
+        p = p - self.lr * d
+        return p, self.State(b)
