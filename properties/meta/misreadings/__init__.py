@@ -1,0 +1,10 @@
+"""Wrong ports of AdamP, SGDP and FSGDM, which a verifier of these rules has to tell apart.
+
+Each is what a careful but fallible reader of the paper or of the authors' code might write. None
+of them computes the published rule for all legal inputs and hyperparameters, nor what the
+released code computes.
+"""
+
+from stepgauge.properties.meta.misreadings import adamp, fsgdm, sgdp
+
+MISREADINGS = (*adamp.MISREADINGS, *sgdp.MISREADINGS, *fsgdm.MISREADINGS)
