@@ -1,1 +1,116 @@
-"""The pytest plugin."""
+"""The pytest plugin: which targets the properties are tested on.
+
+By default the project's own layers; with --target, somebody else's implementation:
+
+    pytest properties --target mylib.optim:AdamP --rule adamp
+    pytest -p stepgauge.properties.plugin --pyargs stepgauge.properties --target mylib.optim:AdamP
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stepgauge.properties.gauge.check import CHECKS
+from stepgauge.properties.gauge.examination import load_checks
+from stepgauge.properties.gauge.target import (
+    Specification,
+    Target,
+    TargetError,
+    UsageError,
+    infer_rule,
+    known_rule,
+    make_target,
+)
+from stepgauge.reference import RULES
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("stepgauge")
+    group.addoption("--target", metavar="TARGET", help="test this implementation instead of the project's own layers")
+    group.addoption("--rule", metavar="NAME", help="the rule of --target (default: by its name)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in ("slow: minutes rather than seconds", "gpu: needs a CUDA device"):
+        config.addinivalue_line("markers", marker)
+
+
+def own_layers() -> Iterator[tuple[str, str]]:
+    """(rule, target) for the reference, the core and the bindings, as far as they are there."""
+    from stepgauge import core
+
+    layers: list[tuple[str, Any]] = [("reference", RULES), ("core", core.RULES)]
+    try:
+        from stepgauge import torch_bind
+    except ModuleNotFoundError:  # torch is optional
+        pass
+    else:
+        layers.append(("torch_bind", torch_bind.RULES))
+    for layer, rules in layers:
+        for rule, factory in rules.items():
+            yield rule, f"stepgauge.{layer}:{factory.__name__}"
+
+
+def _targets(config: pytest.Config) -> list[tuple[str, str]]:
+    text = config.getoption("--target")
+    if text is None:
+        return list(own_layers())
+    try:
+        rule = config.getoption("--rule")
+        return [(known_rule(rule) if rule else infer_rule(Specification.parse(text).attribute), text)]
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _make(rule: str, text: str) -> Target:
+    specification = Specification.parse(text)
+    try:
+        return make_target(text, specification.load(), rule, keywords=specification.keywords)
+    except TargetError as error:
+        raise pytest.UsageError(f"{text} {error}") from error
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of a `target` runs on every target whose rule it is about; one of a `check` too, for every check."""
+    if "target" not in metafunc.fixturenames:
+        return
+    rules = getattr(metafunc.function, "rules", RULES)
+    targets = [_make(rule, text) for rule, text in _targets(metafunc.config) if rule in rules]
+    if "check" not in metafunc.fixturenames:
+        metafunc.parametrize("target", targets, ids=lambda target: target.name)
+        return
+    load_checks()
+    pairs = [
+        pytest.param(target, check, id=f"{target.name}-{check.id}")
+        for target in targets
+        if not target.name.startswith("stepgauge.reference:")  # it would be compared with itself
+        for check in CHECKS.values()
+        if check.category != "law" and check.applies(target)
+    ]
+    metafunc.parametrize(("target", "check"), pairs)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --target, only what is about targets; slow tests only with -m slow; gpu tests only where there is one."""
+    keep = [item for item in items if _wanted(item, config)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in keep])
+    items[:] = keep
+    if any(item.get_closest_marker("gpu") for item in items) and not _has_cuda():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="torch finds no CUDA device"))
+
+
+def _wanted(item: pytest.Item, config: pytest.Config) -> bool:
+    about_target = "target" in getattr(getattr(item, "callspec", None), "params", {})
+    slow = item.get_closest_marker("slow") is not None
+    return (about_target or config.getoption("--target") is None) and (bool(config.getoption("-m")) or not slow)
+
+
+def _has_cuda() -> bool:
+    try:
+        import torch
+    except ModuleNotFoundError:  # torch is optional
+        return False
+    return torch.cuda.is_available()

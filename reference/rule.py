@@ -7,10 +7,10 @@ parameters and groups is driven by `stepgauge.reference.driver`.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, MISSING, dataclass, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ class Rule(ABC):
 
     def __post_init__(self) -> None:
         for name, value in self.hyperparameters().items():
-            object.__setattr__(self, name, self._checked(name, value))
+            object.__setattr__(self, name, self.checked(name, value))
         object.__setattr__(self, "dialect", self.canonical_dialect(self.dialect))
         self.check()
 
@@ -95,21 +95,33 @@ class Rule(ABC):
     def hyperparameter_names(cls) -> tuple[str, ...]:
         return tuple(f.name for f in fields(cls) if f.name != "dialect")
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The hyperparameters that may be left out, with their values then."""
+        return {f.name: f.default for f in fields(cls) if f.name != "dialect" and f.default is not MISSING}
+
     def hyperparameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.hyperparameter_names()}
 
     @classmethod
-    def _checked(cls, name: str, value: Any) -> Any:
-        """`value` as the plain Python number, bool or tuple that the field's annotation asks for."""
+    def checked(cls, name: str, value: Any) -> Any:
+        """`value` as the plain Python number, bool or tuple that the field's annotation asks for.
+
+        Raises:
+            ValueError: it is out of range, not a number, or NaN.
+        """
         kind = next(f.type for f in fields(cls) if f.name == name)
         if kind is bool:
             return bool(value)
         if kind is int:
             return cls._in_range(name, value, value, int, Integral, POSITIVE_INTEGER)
-        parts = tuple(value) if kind is not float else (value,)
         allowed = cls.ranges.get(name) or RANGES[name]
-        numbers = tuple(cls._in_range(name, value, part, float, Real, allowed) for part in parts)
-        return numbers[0] if kind is float else numbers
+        if kind is float:
+            return cls._in_range(name, value, value, float, Real, allowed)
+        length = len(get_args(kind))
+        if not isinstance(value, Sequence) or len(value) != length:
+            raise ValueError(f"Invalid {name}: {value} (must be {length} numbers)")
+        return tuple(cls._in_range(name, value, part, float, Real, allowed) for part in value)
 
     @classmethod
     def _in_range(cls, name: str, value: Any, part: Any, kind: type, number: type, allowed: Range) -> Any:
@@ -117,7 +129,7 @@ class Rule(ABC):
             raise ValueError(f"Invalid {name}: {value} (must be {allowed.words})")
         return kind(part)
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  # most rules have nothing to refuse
         """Refuse combinations of hyperparameters that each alone would be in range."""
 
     @abstractmethod

@@ -1,0 +1,1 @@
+"""The gauge gauged: what it catches, what it lets pass, and how it treats its users."""

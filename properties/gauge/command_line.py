@@ -1,0 +1,250 @@
+"""The command `stepgauge`."""
+
+import argparse
+import ast
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stepgauge.properties.gauge.verdict import Report
+
+# Exit statuses of `check`; over several targets the first in this order that applies.
+USAGE, NOT_LOADED, DIVERGES, NOT_ESTABLISHED, CONFORMS, INTERRUPTED = 2, 3, 1, 5, 0, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    try:
+        chosen = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = chosen.command
+        return command(chosen)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has seen enough: no traceback at exit
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stepgauge", description="Tell whether an optimizer computes the update rule it is named for."
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_check(commands)
+    rules = commands.add_parser("rules", help="list every rule: hyperparameters, defaults, dialects, source")
+    rules.set_defaults(command=_rules)
+    explain = commands.add_parser("explain", help="print a rule's reference text with its citations")
+    explain.add_argument("rule", metavar="RULE")
+    explain.set_defaults(command=_explain)
+    vectors = commands.add_parser("vectors", help="replay recorded trajectories").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    verify = vectors.add_parser("verify", help="replay files through the reference; 0 if all agree, else 1")
+    verify.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    verify.set_defaults(command=_verify)
+    return parser
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser("check", help="check optimizers against the rules they are named for")
+    check.add_argument(
+        "targets", nargs="+", metavar="TARGET", help="module:Factory or path.py:Factory, maybe (key=value)"
+    )
+    check.add_argument("--rule", metavar="NAME", help="the rule to compare with (default: by the target's name)")
+    check.add_argument("--dialect", default="auto", metavar="auto|NAME", help="the dialect to hold targets to")
+    check.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="KEY=VALUE",
+        help="fix a hyperparameter of the rule, on both sides",
+    )
+    check.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        type=_renaming,
+        metavar="OURS=THEIRS",
+        help="the target's name for a hyperparameter; betas.0=b1 for an item of a tuple",
+    )
+    check.add_argument("--level", choices=("quick", "standard", "deep"), default="standard", help="how many problems")
+    check.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where torch targets run")
+    check.add_argument("--only", default="*", metavar="GLOB", help="run only the checks whose id matches")
+    check.add_argument("--skip", default="", metavar="GLOB", help="leave out the checks whose id matches")
+    check.add_argument("--strict", action="store_true", help="exit 1 for any failed check, of whatever category")
+    check.add_argument("--seed", type=int, default=0, metavar="N", help="draw other problems")
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    check.set_defaults(command=_check)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    try:
+        return key, ast.literal_eval(value) if equals else _refuse(text)
+    except (SyntaxError, ValueError):
+        return _refuse(text)
+
+
+def _refuse(text: str) -> Any:
+    raise argparse.ArgumentTypeError(f"{text!r} must be KEY=VALUE with a number, True, False or a tuple of numbers")
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    ours, equals, theirs = text.partition("=")
+    if not (ours and equals and theirs.isidentifier()):
+        raise argparse.ArgumentTypeError(f"{text!r} must be OURS=THEIRS, such as betas.0=b1")
+    return ours, theirs
+
+
+def _version() -> str:
+    from stepgauge import __version__
+
+    return f"stepgauge {__version__}"
+
+
+def _usage(message: str) -> int:
+    print(f"stepgauge: {message}", file=sys.stderr)
+    return USAGE
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from stepgauge.properties.gauge.report import show, write_json
+    from stepgauge.properties.gauge.target import UsageError, known_rule
+
+    try:
+        if chosen.rule is not None:
+            chosen.rule = known_rule(chosen.rule)
+        _require_device(chosen.device)
+        _require_folder(chosen.json)
+    except UsageError as error:
+        return _usage(str(error))
+    reports: list[Report] = []
+    interrupted = _examine_all(chosen, reports, Console(stderr=True))
+    if reports:
+        show(reports, Console())
+    if chosen.json:
+        write_json(reports, chosen.json)
+    return INTERRUPTED if interrupted else exit_status(reports, strict=chosen.strict)
+
+
+def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "Console") -> bool:
+    """Examine target after target, adding to `reports`; whether the user interrupted it."""
+    try:
+        with console.status("starting") as status:
+            for text in chosen.targets:
+                reports.append(_examine(text, chosen, lambda check, text=text: status.update(f"{text}: {check}")))
+    except KeyboardInterrupt:
+        console.print(f"interrupted: {len(reports)} of {len(chosen.targets)} targets are finished")
+        return True
+    return False
+
+
+def _examine(text: str, chosen: argparse.Namespace, progress: Callable[[str], None]) -> "Report":
+    """The report on one target, whatever is wrong with it."""
+    from dataclasses import replace
+
+    from stepgauge.properties.gauge.examination import Options
+    from stepgauge.properties.gauge.target import Specification, TargetError, UsageError, infer_rule, make_target
+    from stepgauge.properties.gauge.verdict import examine, failed
+
+    rule = chosen.rule
+    try:
+        specification = Specification.parse(text)
+        progress("loading")
+        rule = chosen.rule or infer_rule(specification.attribute)
+        target = make_target(
+            text,
+            specification.load(),
+            rule,
+            keywords=specification.keywords,
+            renames=dict(chosen.rename),
+            device=chosen.device,
+        )
+        options = Options(chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), chosen.only, chosen.skip)
+        return replace(examine(target, options, progress), inferred=chosen.rule is None)
+    except UsageError as error:
+        return failed(text, rule, str(error), usage=True)
+    except TargetError as error:
+        return failed(text, rule, str(error))
+
+
+def exit_status(reports: "Sequence[Report]", *, strict: bool = False) -> int:
+    """The exit status of a run over several targets."""
+    verdicts = {report.verdict for report in reports}
+    if any(report.usage for report in reports):
+        return USAGE
+    if "error" in verdicts:
+        return NOT_LOADED
+    if "diverges" in verdicts or (strict and any(report.failures(deciding=False) for report in reports)):
+        return DIVERGES
+    return NOT_ESTABLISHED if "not-established" in verdicts else CONFORMS
+
+
+def _require_device(device: str) -> None:
+    from stepgauge.properties.gauge.target import UsageError
+
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
+
+
+def _require_folder(file: Path | None) -> None:
+    from stepgauge.properties.gauge.target import UsageError
+
+    if file is not None and not file.absolute().parent.is_dir():
+        raise UsageError(f"--json {file}: there is no folder {file.parent}")
+
+
+def _rules(_: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from stepgauge.properties.gauge.explanation import rules_table
+
+    Console().print(rules_table())
+    return 0
+
+
+def _explain(chosen: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from stepgauge.properties.gauge.explanation import explanation
+    from stepgauge.properties.gauge.target import UsageError, known_rule
+
+    try:
+        rule = known_rule(chosen.rule)
+    except UsageError as error:
+        return _usage(str(error))
+    Console().print(explanation(rule))
+    return 0
+
+
+def _verify(chosen: argparse.Namespace) -> int:
+    from stepgauge.properties.gauge.vectors import VectorError, verify
+
+    statuses = set()
+    for file in chosen.files:
+        try:
+            replays = verify(file)
+        except VectorError as error:
+            statuses.add(_usage(f"{file} {error}"))
+            continue
+        apart = [replay for replay in replays if replay.divergence]
+        print(f"{file}: {len(replays) - len(apart)} of {len(replays)} cases replay")
+        for replay in apart:
+            print(f"  {replay.case}: {replay.divergence}")
+        statuses.add(DIVERGES if apart else CONFORMS)
+    return next(status for status in (USAGE, DIVERGES, CONFORMS) if status in statuses)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Recipes drawn by Hypothesis.
+
+Each focus puts one regime in front; within it everything else varies. Random gradients of unit size in float32 miss
+most real defects: see the kinds in `gradients`.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, assume, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import SearchStrategy
+
+from stepgauge.properties.gauge.gradients import KINDS
+from stepgauge.properties.gauge.problem import Hyperparameters, Recipe, Settings, Shape
+from stepgauge.properties.gauge.target import UsageError
+from stepgauge.reference import RULES
+
+# Values that a port could confuse are apart: no 1 - beta equals a delta, a wd_ratio or a dampening (at the defaults of
+# AdamP all of them are 0.1), and a momentum is neither a beta nor its complement.
+DOMAINS: dict[str, SearchStrategy[Any]] = {
+    "lr": st.sampled_from([0.05, 0.3, 0.008, 0.001]),
+    "weight_decay": st.sampled_from([0.0, 0.02, 0.35]),
+    "eps": st.sampled_from([1e-8, 1e-3, 1e-10, 0.07]),
+    "betas": st.tuples(st.sampled_from([0.87, 0.6, 0.95, 0.0]), st.sampled_from([0.992, 0.71, 0.999])),
+    "alpha": st.sampled_from([0.97, 0.66, 0.99]),
+    "momentum": st.sampled_from([0.82, 0.0, 0.47, 0.91]),
+    "dampening": st.sampled_from([0.0, 0.28, 0.61]),
+    "nesterov": st.booleans(),
+    "amsgrad": st.booleans(),
+    "centered": st.booleans(),
+    "delta": st.sampled_from([0.11, 0.37, 0.06, 2.3, 40.0]),
+    "wd_ratio": st.sampled_from([0.22, 0.55, 0.04]),
+    "c_scaling": st.sampled_from([0.15, 0.033, 0.8]),
+    "v_coefficient": st.sampled_from([1.0, 0.3, 1.7]),
+    "n_stages": st.integers(1, 6),
+    "sigma": st.integers(6, 13),
+}
+
+VECTORS: tuple[Shape, ...] = ((5,), (1,), ())
+MATRICES: tuple[Shape, ...] = ((4, 3), (2, 7), (6, 2), (3, 16), (5, 1), (1, 6))
+DEEPER: tuple[Shape, ...] = ((3, 2, 2), (2, 3, 2, 2), (2, 2, 1, 2, 3))
+
+
+class Focus(NamedTuple):
+    """What a family of recipes has in common; an empty choice leaves everything open."""
+
+    gradients: tuple[str, ...] = ()
+    magnitudes: tuple[float, ...] = (1.0,)
+    absent: str = "never"
+    groups: tuple[int, ...] = (1,)
+    schedules: tuple[tuple[float, ...], ...] = ((1.0,),)
+    shapes: tuple[Shape, ...] = MATRICES + DEEPER
+    where: Mapping[str, SearchStrategy[Any]] = {}
+
+
+THRESHOLDS = tuple(kind for kind in KINDS if "threshold" in kind)
+FOCI: dict[str, Focus] = {
+    "random": Focus(("random",)),
+    "mixed": Focus(),
+    "late": Focus(absent="late"),
+    "gaps": Focus(absent="gaps"),
+    "groups": Focus(groups=(2,)),
+    "schedule": Focus(schedules=((1.0, 0.25, 3.0), (1.0, 0.5))),
+    "tiny": Focus(magnitudes=(1e-2, 1e-5, 1e-9)),
+    "large eps": Focus(("random", "row-orthogonal"), where={"eps": st.sampled_from([0.07, 1e-3])}),
+    "zero": Focus(("random", "zero", "sparse")),
+    "uneven": Focus(("uneven",)),
+    "shapes": Focus(groups=(1, 2), shapes=VECTORS + MATRICES + DEEPER),
+}
+FOCI_OF_PROJECTIONS: dict[str, Focus] = {
+    "rows": Focus(("row-orthogonal",)),
+    "layer": Focus(("layer-orthogonal",), where={"delta": st.sampled_from([0.11, 0.06])}),
+    "anti-parallel": Focus(("anti-parallel", "random")),
+    "threshold": Focus(THRESHOLDS, where={"delta": st.sampled_from([0.11, 0.37, 0.06])}),
+    "mixed projections": Focus(("row-orthogonal", "random", "layer-orthogonal", "anti-parallel")),
+}
+
+
+def foci_of(rule: str) -> dict[str, Focus]:
+    """The foci that can matter to a rule."""
+    return FOCI | FOCI_OF_PROJECTIONS if "delta" in RULES[rule].hyperparameter_names() else FOCI
+
+
+@st.composite
+def hyperparameters(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus) -> Hyperparameters:
+    """A full set of hyperparameters that the rule accepts."""
+    domains = {**DOMAINS, **focus.where}
+    names = RULES[rule].hyperparameter_names()
+    drawn = {name: fixed[name] if name in fixed else draw(domains[name]) for name in names}
+    try:
+        RULES[rule](**drawn)
+    except ValueError:
+        assume(False)
+    return drawn
+
+
+@st.composite
+def recipes(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus, maximize: bool) -> Recipe:
+    """A recipe within a focus; `fixed` hyperparameters are kept, `maximize` says whether it may be drawn."""
+    shapes = tuple(draw(st.lists(st.sampled_from(focus.shapes), min_size=2, max_size=3)))
+    steps = draw(st.integers(4, 9))
+    kinds = focus.gradients or tuple(draw(st.lists(st.sampled_from(list(KINDS)), min_size=2, max_size=4)))
+    first = draw(hyperparameters(rule, fixed, focus))
+    groups: tuple[Settings, ...] = (Settings(first, tuple(range(len(shapes)))),)
+    if draw(st.sampled_from(focus.groups)) == 2:
+        second = draw(hyperparameters(rule, fixed, focus))
+        groups = (Settings(first, (0,)), Settings(second, tuple(range(1, len(shapes)))))
+    return Recipe(
+        rule=rule,
+        groups=groups,
+        shapes=shapes,
+        gradients=kinds,
+        absent=draw(absences(focus.absent, len(shapes), steps)),
+        schedule=draw(st.sampled_from(focus.schedules)),
+        steps=steps,
+        scale=draw(st.sampled_from([1.0, 30.0, 0.0, 1e3])),
+        magnitude=draw(st.sampled_from(focus.magnitudes)),
+        maximize=maximize and draw(st.integers(0, 3)) == 3,
+        seed=draw(st.integers(0, 2**16)),
+    )
+
+
+@st.composite
+def absences(draw: st.DrawFn, kind: str, parameters: int, steps: int) -> tuple[tuple[int, ...], ...]:
+    """The steps in which each parameter has no gradient: none, the first few, or some in between."""
+    if kind == "never":
+        return ()
+    if kind == "late":
+        return tuple(tuple(range(draw(st.integers(0, 3)) if i else 2)) for i in range(parameters))
+    gaps = st.sets(st.integers(1, steps - 2), min_size=1, max_size=2).map(lambda s: tuple(sorted(s)))
+    return tuple(draw(gaps) for _ in range(parameters))
+
+
+def draw_recipes(strategy: SearchStrategy[Recipe], count: int, seed: int) -> list[Recipe]:
+    """The same `count` recipes for the same seed."""
+    drawn: list[Recipe] = []
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(strategy)
+    def collect(recipe: Recipe) -> None:
+        drawn.append(recipe)
+
+    try:
+        collect()
+    except Unsatisfiable:
+        raise UsageError(
+            "the hyperparameters that are set leave no legal ones to draw; set those they depend on"
+        ) from None
+    return drawn[:count]
+
+
+def problems_of(
+    rule: str,
+    per_focus: int,
+    seed: int,
+    *,
+    fixed: Hyperparameters,
+    maximize: bool,
+    only: Collection[str] = (),
+    foci: Mapping[str, Focus] | None = None,
+) -> list[Recipe]:
+    """`per_focus` recipes of every focus that matters to the rule, or of those named, or of those given."""
+    chosen = {name: focus for name, focus in (foci or foci_of(rule)).items() if not only or name in only}
+    return [
+        recipe
+        for k, focus in enumerate(chosen.values())
+        for recipe in draw_recipes(recipes(rule, fixed, focus, maximize), per_focus, seed * 1000 + k)
+    ]

@@ -1,0 +1,150 @@
+"""An examination: one target, all checks, one after the other."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Literal
+
+from stepgauge.properties.gauge.check import CHECKS, Check, Failed, Finding, Inconclusive, NotApplicable, Result
+from stepgauge.properties.gauge.problem import Hyperparameters, Problem, expand
+from stepgauge.properties.gauge.target import Target, TargetError, UsageError, described
+
+Level = Literal["quick", "standard", "deep"]
+
+# Problems of each focus, and of each law.
+PROBLEMS: Mapping[Level, int] = {"quick": 3, "standard": 10, "deep": 60}
+LAW_PROBLEMS: Mapping[Level, int] = {"quick": 1, "standard": 4, "deep": 30}
+LONG_STEPS: Mapping[Level, int] = {"quick": 150, "standard": 600, "deep": 3000}
+
+# A hyperparameter that a target lacks is held at its neutral value; where none is named here, at the rule's default.
+NEUTRAL = {"weight_decay": 0.0}
+
+CHECK_MODULES = ("trajectories", "interface", "conventions", "contract")
+LAW_MODULES = (
+    "test_projection_orthogonality",
+    "test_scale_invariance",
+    "test_reductions",
+    "test_norm_growth",
+    "test_frequency_response",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose, as the command line has it."""
+
+    level: Level = "standard"
+    seed: int = 0
+    dialect: str = "auto"
+    set: Hyperparameters = field(default_factory=dict)
+    only: str = "*"
+    skip: str = ""
+
+
+def load_checks() -> list[Check]:
+    """All checks, in the order in which they run: trajectories first, laws, then the scores."""
+    for module in CHECK_MODULES:
+        import_module(f"stepgauge.properties.gauge.{module}")
+    for module in LAW_MODULES:
+        import_module(f"stepgauge.properties.{module}")
+    order = ("trajectory", "law", "convention", "interface", "contract")
+    return sorted(CHECKS.values(), key=lambda check: order.index(check.category))
+
+
+class Examination:
+    """A target under examination; what its checks share."""
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self.target, self.options = target, options
+        self._validate()
+
+    def _validate(self) -> None:
+        """Refuse settings that the rule does not have or allow.
+
+        Raises:
+            UsageError: --set or --dialect names something that the rule lacks, or a value out of range.
+        """
+        names = self.target.record.hyperparameter_names()
+        try:
+            self.target.record.canonical_dialect("" if self.options.dialect == "auto" else self.options.dialect)
+            for name, value in self.options.set.items():
+                if name not in names:
+                    raise UsageError(f"{self.target.rule} has no hyperparameter {name!r}: it has {', '.join(names)}")
+                self.target.record.checked(name, value)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    @cached_property
+    def dialects(self) -> tuple[str, ...]:
+        """The dialects to compare with: the one asked for, or all."""
+        if self.options.dialect == "auto":
+            return self.target.record.dialects
+        return (self.target.record.canonical_dialect(self.options.dialect),)
+
+    @cached_property
+    def not_offered(self) -> tuple[str, ...]:
+        return tuple(n for n in self.target.record.hyperparameter_names() if n not in self.target.offers)
+
+    @cached_property
+    def fixed(self) -> Hyperparameters:
+        """The hyperparameters that are not drawn: those set by the user, and those that the target lacks.
+
+        Raises:
+            TargetError: the target lacks one that has no default.
+        """
+        defaults = self.target.record.defaults()
+        missing = [n for n in self.not_offered if n not in {**defaults, **NEUTRAL, **self.options.set}]
+        if missing:
+            raise TargetError(f"does not offer {missing[0]}, which has no default; say --set {missing[0]}=VALUE")
+        neutral = {n: NEUTRAL.get(n, defaults.get(n)) for n in self.not_offered}
+        return {**neutral, **self.options.set}
+
+    def recipes(self, per_focus: int, **constraints: Any) -> list[Any]:
+        from stepgauge.properties.gauge.drawing import problems_of
+
+        fixed = {**self.fixed, **constraints.pop("fixed", {})}
+        maximize = self.target.takes_maximize
+        return problems_of(
+            self.target.rule, per_focus, self.options.seed, fixed=fixed, maximize=maximize, **constraints
+        )
+
+    def problems(self, per_focus: int | None = None, **constraints: Any) -> list[Problem]:
+        """Problems for this target: `per_focus` of every focus, or as many as the level says."""
+        count = PROBLEMS[self.options.level] if per_focus is None else per_focus
+        return [expand(recipe) for recipe in self.recipes(count, **constraints)]
+
+    def selected(self) -> Iterator[Check]:
+        """The checks to run."""
+        for check in load_checks():
+            wanted = any(fnmatchcase(check.id, glob) for glob in self.options.only.split(","))
+            skipped = any(fnmatchcase(check.id, glob) for glob in self.options.skip.split(","))
+            if wanted and not skipped and check.applies(self.target):
+                yield check
+
+    def run(self, check: Check) -> Result:
+        """Run one check; whatever it raises becomes a result."""
+        try:
+            finding = check.body(self) or Finding()
+        except (UsageError, TargetError):
+            raise
+        except Failed as failure:
+            return Result(check.id, check.category, "fail", failure.error, failure.allowed, str(failure))
+        except NotApplicable as reason:
+            return Result(check.id, check.category, "not-applicable", message=str(reason))
+        except Inconclusive as reason:
+            return Result(check.id, check.category, "inconclusive", message=str(reason))
+        except Exception as error:  # a stranger's code may raise anything
+            return Result(check.id, check.category, "error", message=described(error))
+        return Result(
+            check.id, check.category, "pass", finding.error, finding.allowed, finding.message, finding.outcomes
+        )
+
+    def run_all(self, progress: Callable[[str], None] = lambda _: None) -> list[Result]:
+        """Run the selected checks, telling `progress` the id of each before it starts."""
+        results = []
+        for check in self.selected():
+            progress(check.id)
+            results.append(self.run(check))
+        return results

@@ -1,0 +1,118 @@
+"""Laws: what follows from a rule, checked on the target alone or against another rule.
+
+A law is a function in one of the `properties/test_*.py` files. Decorated with `law` it is both a check of the gauge and
+a pytest test over the project's own layers (or over --target). Its body gets the target and, where it draws, a problem;
+it raises `Failed` through `within`.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from stepgauge.properties.gauge.check import CHECKS, Check, Failed, Finding, NotApplicable
+from stepgauge.properties.gauge.examination import LAW_PROBLEMS, Examination
+from stepgauge.properties.gauge.judge import worst_of
+from stepgauge.properties.gauge.problem import Problem
+from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.tolerance import envelopes
+from stepgauge.reference import RULES, Array
+
+Body = Callable[..., None]
+NEGLIGIBLE = 1e-30  # an eps that is lost beside every norm and root: the rule as if it had no numerical guard
+
+
+def law(
+    id: str,  # noqa: A002  # the word of the report
+    *,
+    rules: Collection[str],
+    where: Mapping[str, Any] | None = None,
+    gradients: tuple[str, ...] | None = (),
+    shapes: tuple[tuple[int, ...], ...] | None = None,
+) -> Callable[[Body], Callable[[Target], None]]:
+    """Make a check and a test of a law.
+
+    Args:
+        id: as it is reported, after "law/".
+        rules: the rules that obey it.
+        where: hyperparameters that it presupposes; a target that cannot be set to them is not asked.
+        gradients: the kinds of gradients to draw; all kinds if empty; no problem is drawn if None.
+        shapes: the shapes to draw from, if not matrices and deeper tensors.
+    """
+
+    def register(body: Body) -> Callable[[Target], None]:
+        def run(exam: Examination) -> Finding | None:
+            _require(exam, where or {})
+            if gradients is None:
+                body(exam.target)
+                return None
+            problems = _problems(exam, where or {}, gradients, shapes)
+            decided = [p for p in problems if len(envelopes(p, exam.target.record.dialects[0], "float64")) == 1]
+            for problem in decided:
+                body(exam.target, problem)
+            return Finding(message=f"{len(decided)} problems")
+
+        def test(target: Target) -> None:
+            from stepgauge.properties.gauge.examination import Options
+
+            run(Examination(target, Options(level="standard")))
+
+        run.__doc__ = test.__doc__ = body.__doc__
+        test.__name__, test.__module__ = body.__name__, body.__module__
+        test.rules = tuple(rules)  # type: ignore[attr-defined]  # read by the pytest plugin
+        CHECKS[f"law/{id}"] = Check(f"law/{id}", "law", run, lambda target: target.rule in rules)
+        return test
+
+    return register
+
+
+def _require(exam: Examination, where: Mapping[str, Any]) -> None:
+    """Only a target that can be set as the law presupposes, and is not set otherwise, is asked."""
+    for name, value in where.items():
+        if name in exam.fixed and exam.fixed[name] != value:
+            raise NotApplicable(f"{name} is {exam.fixed[name]} here; the law is about {name}={value}")
+
+
+def _problems(
+    exam: Examination, where: Mapping[str, Any], gradients: tuple[str, ...], shapes: tuple[tuple[int, ...], ...] | None
+) -> list[Problem]:
+    from stepgauge.properties.gauge.drawing import DEEPER, MATRICES, Focus
+
+    focus = Focus(gradients, shapes=shapes or MATRICES + DEEPER)
+    applicable = {name: value for name, value in where.items() if name in exam.target.record.hyperparameter_names()}
+    return exam.problems(LAW_PROBLEMS[exam.options.level], fixed=applicable, foci={"law": focus})
+
+
+def allowance(problem: Problem) -> Array:
+    """How far rounding may move a legal trajectory of this problem in float64, shape (steps, size).
+
+    Taken from the first dialect: dialects round alike.
+    """
+    return envelopes(problem, RULES[problem.rule].dialects[0], "float64")[0].allowed("float64")
+
+
+def within(got: Array, expected: Array, allowed: Array, what: str) -> None:
+    """Demand that two arrays agree to within `allowed`, elementwise.
+
+    Raises:
+        Failed: saying what is apart, by how much, and how much is allowed.
+    """
+    worst = worst_of(np.asarray(got), np.asarray(expected), np.asarray(allowed))
+    if not worst.share <= 1:
+        raise Failed(f"{what}: {worst.error:.3g} apart, {worst.allowed:.3g} allowed", worst.error, worst.allowed)
+
+
+def rows_of(problem: Problem, trajectory: Array, *, by_layer: bool = False) -> list[Array]:
+    """A trajectory cut into the rows that a projection sees: arrays of shape (steps, columns)."""
+    rows, start = [], 0
+    for p in problem.initial:
+        columns = p.size if by_layer or p.ndim < 2 else p.size // p.shape[0]
+        rows += [trajectory[:, k : k + columns] for k in range(start, start + p.size, columns)]
+        start += p.size
+    return rows
+
+
+def with_start(problem: Problem, trajectory: Array) -> Array:
+    """The trajectory with the initial parameters before it, shape (steps + 1, size)."""
+    start: Array = np.concatenate([p.ravel() for p in problem.initial])
+    return np.vstack([start, trajectory])

@@ -1,0 +1,104 @@
+"""Reports in the terminal and as JSON."""
+
+import json
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stepgauge.properties.gauge.check import DECIDING, Result
+from stepgauge.properties.gauge.verdict import Report, environment
+
+COLOURS = {"conforms": "green", "diverges": "red", "not-established": "yellow", "error": "magenta"}
+SCORES = ("convention", "interface", "contract")
+
+
+def write_json(reports: Sequence[Report], file: Path) -> None:
+    """Write the results, and the environment that they depend on."""
+    document = {"schema": 1, "results": [r.to_dict() for r in reports], "environment": environment()}
+    file.write_text(json.dumps(document, indent=1, allow_nan=True) + "\n")
+
+
+def as_text(reports: Sequence[Report]) -> str:
+    """What `show` prints, without colours."""
+    console = Console(file=StringIO(), width=140, color_system=None)
+    show(reports, console)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def show(reports: Sequence[Report], console: Console) -> None:
+    """The table of verdicts, and below it what is behind each that is not plain."""
+    console.print(_table(reports))
+    for report in reports:
+        lines = list(_details(report))
+        if lines:
+            console.print(Text(report.target, style="bold"))
+            for line in lines:
+                console.print(Text.assemble("  ", line), soft_wrap=True)
+
+
+def _table(reports: Sequence[Report]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
+    for heading in ("target", "rule", "verdict", "dialect"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("float64", "float32", *SCORES, "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for report in reports:
+        table.add_row(
+            Text(report.target),
+            f"{report.rule}*" if report.inferred else report.rule or "",
+            Text(report.verdict, style=COLOURS[report.verdict]),
+            report.dialect or "",
+            *(_share(report.share(f"trajectory/{dtype}")) for dtype in ("float64", "float32")),
+            *(_score(report, category) for category in SCORES),
+            f"{report.seconds:.1f}",
+        )
+    notes = ["float64, float32: the worst error as a share of what is allowed; other columns: checks passed"]
+    if any(report.inferred for report in reports):
+        notes.append("* rule inferred from the name")
+    table.caption = "\n".join(notes)
+    table.caption_justify = "left"
+    return table
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "-"
+    return f"{share:.2f}" if share < 10 else f"{share:.0e}"
+
+
+def _score(report: Report, category: str) -> str:
+    results = [r for r in report.results if r.category == category and r.status != "not-applicable"]
+    return f"{sum(r.status == 'pass' for r in results)}/{len(results)}" if results else "-"
+
+
+def _details(report: Report) -> list[Text]:
+    """What the table has no room for: the divergence, and every failed check."""
+    lines = []
+    if report.message:
+        lines.append(Text(report.message, style=COLOURS[report.verdict]))
+    if report.only_when:
+        lines.append(Text(f"only with {' and '.join(report.only_when)}", style=COLOURS[report.verdict]))
+    if report.divergence:
+        lines.append(Text(_divergence(report)))
+    failures = [*report.failures(deciding=True), *report.failures(deciding=False)]
+    return lines + [_failure(result) for result in failures]
+
+
+def _divergence(report: Report) -> str:
+    d: Any = report.divergence
+    where = f"parameter {d.parameter}" + (f"[{', '.join(map(str, d.index))}]" if d.index else "")
+    return (
+        f"first in step {d.step}, {where}: got {d.got!r}, expected {d.expected!r} "
+        f"({d.error:.2g} apart, {d.allowed:.2g} allowed)"
+    )
+
+
+def _failure(result: Result) -> Text:
+    style = "red" if result.category in DECIDING else "yellow"
+    return Text.assemble((f"{result.id}: ", style), result.message)

@@ -1,0 +1,168 @@
+"""Stochastic arithmetic: the reference with every operation slightly wrong, at random.
+
+A legal implementation may round wherever the rule's text computes. So the text is executed with each result multiplied
+by (1 + amplitude * xi), xi standard normal, and the spread of the outcomes is what rounding may do to this rule on this
+problem. The amplitude is far above roundoff, so that the double precision underneath does not quantise the noise, and
+far below one, so that its effect is linear and scales to any precision.
+
+Comparisons decide between branches. Each run records its decisions in order, or is made to follow recorded ones.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stepgauge.properties.gauge.rewriting import rewrite
+from stepgauge.reference import Rule
+from stepgauge.reference.rule import Array
+
+AMPLITUDE = 2.0**-20
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+NUMPY = (np.ndarray, np.generic)
+ORDERINGS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+EXACT = {"abs", "asarray", "clip", "max", "maximum", "min", "minimum", "ones_like", "where", "zeros_like"}
+
+
+class Decision(NamedTuple):
+    """What a comparison of the text came to; `outcome` holds the bytes of an array of booleans."""
+
+    place: str
+    outcome: bytes
+
+    @property
+    def holds(self) -> bool:
+        return any(self.outcome)
+
+
+class Noise:
+    """A stream of factors 1 + amplitude * xi, cut from a pool that is drawn once."""
+
+    POOL = 1 << 16
+
+    def __init__(self, seed: int, amplitude: float) -> None:
+        self.amplitude = amplitude
+        self.rng = np.random.default_rng(seed)
+        self.pool = self.rng.standard_normal(self.POOL) * amplitude if amplitude else np.zeros(self.POOL)
+        self.position = 0
+
+    def draw(self, size: int) -> Array:
+        if size > self.POOL:
+            return self.rng.standard_normal(size) * self.amplitude
+        if self.position + size > self.POOL:
+            self.position = int(self.rng.integers(self.POOL - size + 1))
+        self.position += size
+        return self.pool[self.position - size : self.position]
+
+
+class Arithmetic:
+    """What the instrumented text calls, and NumPy's stand-in there."""
+
+    def __init__(self) -> None:
+        self.begin(0, 0.0, 0.0)
+
+    def begin(self, seed: int, arrays: float, scalars: float, follow: Sequence[Decision] | None = None) -> None:
+        """Start a run with noise of these amplitudes, following the decisions of an earlier run if given."""
+        self.arrays = Noise(2 * seed, arrays)
+        self.scalars = Noise(2 * seed + 1, scalars)
+        self.follow = follow
+        self.decisions: list[Decision] = []
+        self.swayed = False  # whether a comparison came out other than the run was made to follow
+
+    def blur(self, x: Any) -> Any:
+        """x, wrong by one rounding."""
+        if isinstance(x, NUMPY) and x.dtype.kind == "f":
+            return x * (1 + self.arrays.draw(x.size).reshape(x.shape))
+        if isinstance(x, float):
+            return x * (1 + float(self.scalars.draw(1)[0]))
+        return x
+
+    def operate(self, op: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+        if isinstance(b, NUMPY) and isinstance(a, float) and not isinstance(a, np.generic):
+            a = a * (1 + float(self.arrays.draw(1)[0]))  # a scalar is rounded to the array's dtype first
+        elif isinstance(a, NUMPY) and isinstance(b, float) and not isinstance(b, np.generic):
+            b = b * (1 + float(self.arrays.draw(1)[0]))
+        return self.blur(op(a, b))
+
+    def decide(self, place: str, outcome: Any) -> Any:
+        flags = np.asarray(outcome, dtype=bool)
+        own = Decision(place, flags.tobytes())
+        taken = own
+        if self.follow is not None and len(self.decisions) < len(self.follow):
+            taken = self.follow[len(self.decisions)]
+            self.swayed |= own != taken
+        self.decisions.append(taken)
+        return np.frombuffer(taken.outcome, dtype=bool).reshape(flags.shape) if flags.ndim else taken.holds
+
+    def sum(self, x: Array, **axes: Any) -> Any:
+        """A sum in any order: each of its n terms is subject to about sqrt(n) roundings, and so is the whole."""
+        n = x.size // max(1, np.sum(x, **axes).size)
+        noise = self.arrays.draw(x.size).reshape(x.shape) + self.arrays.draw(1)[0]
+        return np.sum(x * (1 + max(1, n) ** 0.5 * noise), **axes)
+
+    def sqrt(self, x: Any) -> Any:
+        return self.blur(np.sqrt(x))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in EXACT or isinstance(getattr(np, name, None), type):
+            return getattr(np, name)
+        raise AttributeError(f"how np.{name} rounds is not stated in {__name__}")
+
+
+class _Instrument(ast.NodeTransformer):
+    """Routes every arithmetic operation and ordering comparison through an `Arithmetic`."""
+
+    def __init__(self) -> None:
+        self.function = ""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        outer, self.function = self.function, node.name
+        node.body = [self.visit(statement) for statement in node.body]  # and not the annotations
+        self.function = outer
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        if not self.function:
+            return node  # annotations and class bodies compute nothing
+        self.generic_visit(node)
+        operation = ast.Subscript(_name("_operators"), ast.Constant(type(node.op).__name__), ast.Load())
+        return _call("_operate", operation, node.left, node.right)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        place = f"{ast.unparse(node)} in {self.function}"
+        self.generic_visit(node)
+        if not isinstance(node.ops[0], ORDERINGS):
+            return node
+        return _call("_decide", ast.Constant(place), node)
+
+
+def _name(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())
+
+
+def _call(function: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(_name(function), list(arguments), [])
+
+
+@cache
+def instrumented(rule: type[Rule]) -> tuple[type[Rule], Arithmetic]:
+    """A copy of the rule's text that computes through the arithmetic beside it."""
+    arithmetic = Arithmetic()
+    names = {
+        "_operate": arithmetic.operate,
+        "_decide": arithmetic.decide,
+        "_operators": {op.__name__: function for op, function in OPERATORS.items()},
+    }
+    copy = rewrite(rule, lambda _, tree: _Instrument().visit(tree), names, {"numpy": arithmetic})
+    return copy, arithmetic

@@ -1,0 +1,105 @@
+"""How far a legal implementation may be from the reference: derived from the rule's own text, never guessed.
+
+An envelope is the reference's trajectory and the spread of stochastic runs around it (see `stochastic`). What is
+allowed is `FACTOR` times the spread at the roundoff of the precision in question. Where rounding sways a decision of
+the rule (a projection's threshold), each continued trajectory has an envelope of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from stepgauge.properties.gauge.problem import Problem, reference_trajectory
+from stepgauge.properties.gauge.stochastic import AMPLITUDE, Decision, instrumented
+from stepgauge.reference import RULES, Array
+
+ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
+FACTOR = AMPLITUDE / ROUNDOFF["float32"]  # 16: a decision counts as swayed by what the tolerance allows, no more
+ARRAY_RUNS = 6
+SCALAR_RUNS = 4
+CACHED = 4096  # problems are shared by the targets of one run that go by the same rule
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A trajectory of the reference, shape (steps, size), and its sensitivity to rounding, likewise.
+
+    `arrays` and `scalars` are displacements per unit of relative error in every array operation and in every operation
+    on Python floats: the latter are in double precision whatever the dtype of the parameters.
+    """
+
+    decisions: tuple[Decision, ...]
+    centre: Array
+    arrays: Array
+    scalars: Array
+
+    def allowed(self, dtype: str, *, narrow_scalars: bool = False) -> Array:
+        """The largest legal distance from the centre; with `narrow_scalars`, for scalars kept in `dtype` too."""
+        u = ROUNDOFF[dtype]
+        allowed: Array = FACTOR * (u * self.arrays + (u if narrow_scalars else ROUNDOFF["float64"]) * self.scalars)
+        return allowed
+
+
+class Reference:
+    """The instrumented reference of one dialect on one problem."""
+
+    def __init__(self, problem: Problem, dialect: str) -> None:
+        self.problem = problem
+        rule, self.arithmetic = instrumented(RULES[problem.rule])
+        self.groups = problem.rule_groups(rule, dialect)
+
+    def run(
+        self, seed: int = 0, arrays: float = 0.0, scalars: float = 0.0, follow: Sequence[Decision] | None = None
+    ) -> Array:
+        self.arithmetic.begin(seed, arrays, scalars, follow)
+        return reference_trajectory(self.problem, self.groups)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Those of the latest run."""
+        return tuple(self.arithmetic.decisions)
+
+    def envelope(self, follow: Sequence[Decision] | None = None) -> tuple[Envelope, bool]:
+        """The envelope of the run that follows these decisions, and whether noise would sway one of them."""
+        centre = self.run(follow=follow)
+        decisions = self.decisions
+        swayed = False
+        spread = {}
+        for kind, runs in (("arrays", ARRAY_RUNS), ("scalars", SCALAR_RUNS)):
+            deviations = []
+            for seed in range(1, runs + 1):
+                deviations.append(np.abs(self.run(seed, **{kind: AMPLITUDE}, follow=decisions) - centre))
+                swayed |= self.arithmetic.swayed
+            # An error once made stays in the parameter, so the spread of a step holds from there on.
+            spread[kind] = np.maximum.accumulate(np.max(deviations, axis=0), axis=0) / AMPLITUDE
+        return Envelope(decisions, centre, **spread), swayed
+
+    def continuations(self, dtype: str) -> list[tuple[Decision, ...]]:
+        """The sequences of decisions that rounding in this dtype can lead to."""
+        amplitude = FACTOR * ROUNDOFF[dtype]
+        seen = dict.fromkeys([self._decided(0, 0.0)])
+        for seed in range(1, ARRAY_RUNS + 1):
+            seen[self._decided(seed, amplitude)] = None
+        return list(seen)
+
+    def _decided(self, seed: int, amplitude: float) -> tuple[Decision, ...]:
+        self.run(seed, amplitude, amplitude)
+        return self.decisions
+
+
+@lru_cache(maxsize=CACHED)
+def envelopes(problem: Problem, dialect: str, dtype: str) -> list[Envelope]:
+    """One envelope, or one for each continuation where rounding in `dtype` sways a decision; nominal first."""
+    reference, nominal, swayed = _nominal(problem, dialect)
+    if not swayed:
+        return [nominal]
+    others = [d for d in reference.continuations(dtype) if d != nominal.decisions]
+    return [nominal, *(reference.envelope(follow=decisions)[0] for decisions in others)]
+
+
+@lru_cache(maxsize=CACHED)
+def _nominal(problem: Problem, dialect: str) -> tuple[Reference, Envelope, bool]:
+    reference = Reference(problem, dialect)
+    return reference, *reference.envelope()

@@ -1,0 +1,136 @@
+"""The adapter of torch optimizers: any factory that takes parameters first and returns something that steps."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from stepgauge.properties.gauge.problem import Settings
+from stepgauge.properties.gauge.target import Target, TargetError, described, quiet
+from stepgauge.reference import Array
+
+# What a required hyperparameter is given where a check leaves everything else at the target's defaults.
+REQUIRED = {"lr": 0.05}
+
+
+class TorchTarget(Target):
+    """A torch.optim.Optimizer, or what looks like one.
+
+    Raises:
+        TargetError: it needs arguments that are no hyperparameters of the rule, refuses its own defaults, or builds
+            something without `step` and `param_groups`.
+    """
+
+    precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
+
+    def __init__(
+        self,
+        name: str,
+        factory: Callable[..., Any],
+        rule: str,
+        keywords: Mapping[str, Any],
+        renames: Mapping[str, str],
+        device: str = "cpu",
+    ) -> None:
+        self.name, self.factory, self.rule, self.device = name, factory, rule, device
+        self.keywords, self.renames = dict(keywords), dict(renames)
+        names = self.record.hyperparameter_names()
+        theirs = _parameters(factory)
+        self.offers = frozenset(n for n in names if self._their_names(n) <= theirs.keys() - keywords)
+        self.takes_maximize = "maximize" in theirs and "maximize" not in keywords
+        known = {their for n in names for their in self._their_names(n)} | {"maximize"}
+        self.extra = tuple(n for n in theirs if n not in known and n not in keywords)
+        self.required = {
+            n: REQUIRED[n]
+            for n in sorted(self.offers & REQUIRED.keys())
+            if not _has_default(theirs, self._their_names(n))
+        }
+        self.defaults = self._own_defaults()
+
+    def _their_names(self, name: str) -> set[str]:
+        """The keywords that carry our hyperparameter `name`: one, or one for each item of a tuple."""
+        return {their for _, their in self._parts(name)} or {self.renames.get(name, name)}
+
+    def _parts(self, name: str) -> list[tuple[str, str]]:
+        """For a hyperparameter that they split: our `name.0`, `name.1`, ... and their names, in order."""
+        return sorted((our, their) for our, their in self.renames.items() if our.startswith(f"{name}."))
+
+    def theirs(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Our hyperparameters under their names, as far as they are offered."""
+        return dict(self._translated((n, v) for n, v in hyperparameters.items() if n in self.offers))
+
+    def _translated(self, items: Any) -> Iterator[tuple[str, Any]]:
+        for name, value in items:
+            parts = self._parts(name)
+            yield from ((their, value[int(our.rpartition(".")[2])]) for our, their in parts)
+            if not parts:
+                yield self.renames.get(name, name), value
+
+    def _own_defaults(self) -> dict[str, Any]:
+        with quiet():
+            try:
+                optimizer = self.build([torch.zeros(2, 3, device=self.device, requires_grad=True)], self.required)
+            except Exception as error:  # whatever a stranger's constructor raises
+                raise TargetError(f"cannot be built: {described(error)}") from error
+        if not (hasattr(optimizer, "step") and hasattr(optimizer, "param_groups")):
+            raise TargetError(f"is no optimizer: it makes a {type(optimizer).__name__} without step and param_groups")
+        signature = {n: p.default for n, p in _parameters(self.factory).items()}
+        known = {**signature, **optimizer.param_groups[0]}
+        return {name: self._ours(name, known) for name in self.offers - self.required.keys()}
+
+    def _ours(self, name: str, known: Mapping[str, Any]) -> Any:
+        """The value of our hyperparameter `name` among their names."""
+        parts = self._parts(name)
+        return tuple(known[their] for _, their in parts) if parts else known[self.renames.get(name, name)]
+
+    def build(self, params: Any, hyperparameters: Mapping[str, Any], **more: Any) -> Any:
+        """The optimizer over `params` (tensors or groups) with our hyperparameters."""
+        return self.factory(params, **self.keywords, **self.theirs(hyperparameters), **more)
+
+    def tensor(self, x: Array) -> torch.Tensor:
+        return torch.from_numpy(np.array(x)).to(self.device)
+
+    def init(self, params: Sequence[Array], groups: Sequence[Settings], *, maximize: bool) -> Any:
+        tensors = [torch.nn.Parameter(self.tensor(p)) for p in params]
+        optimizer = self.optimizer(tensors, groups, maximize=maximize)
+        return optimizer, tensors, [group.get(self.renames.get("lr", "lr")) for group in optimizer.param_groups]
+
+    def optimizer(self, tensors: Sequence[torch.Tensor], groups: Sequence[Settings], *, maximize: bool = False) -> Any:
+        """The optimizer over these parameters in these groups; a single group is given plainly."""
+        more = {"maximize": True} if maximize else {}
+        first = groups[0].hyperparameters
+        if len(groups) == 1:
+            return self.build(list(tensors), first, **more)
+        split = [{"params": [tensors[i] for i in members], **self.theirs(h)} for h, members in groups]
+        return self.build(split, first, **more)
+
+    def step(self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0) -> list[Array]:
+        optimizer, tensors, rates = state
+        for group, lr in zip(optimizer.param_groups, rates, strict=True):
+            if lr is not None:
+                group[self.renames.get("lr", "lr")] = lr * lr_factor
+        for p, g in zip(tensors, grads, strict=True):
+            p.grad = None if g is None else self.tensor(g)
+        optimizer.step()
+        return [p.detach().cpu().numpy().copy() for p in tensors]
+
+
+def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The factory's named parameters, without the first (the parameters to optimize) and without *args and **kwargs."""
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise TargetError(f"cannot be built: its signature cannot be read ({described(error)})") from error
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name: p for p in parameters[1:] if p.kind in named}
+
+
+def _has_default(parameters: Mapping[str, inspect.Parameter], names: set[str]) -> bool:
+    """Whether all of `names` may be left out; torch's `required` marks one that may not."""
+    return all(
+        parameters[n].default is not inspect.Parameter.empty
+        and type(parameters[n].default).__name__ != "_RequiredParameter"
+        for n in names
+    )

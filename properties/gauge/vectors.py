@@ -1,0 +1,148 @@
+"""Frozen vectors: recorded trajectories of released code, replayed through the reference.
+
+A file is JSON: {"schema": 1, "rule", "dialect", "dtype", "source", "cases"}. A case has `hyperparameters`, `groups`
+(indices into the parameters, with overrides), `shapes`, `initial` (a flat row-major list per parameter), `steps` (each
+with `grads`, null where absent, and the `params` after it) and `final_state` (the release's state, under its names).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepgauge.properties.gauge.target import described
+from stepgauge.properties.gauge.tolerance import ROUNDOFF
+from stepgauge.reference import RULES, Array, Group, init, step
+
+SCHEMA = 1
+UNITS = 8  # of roundoff, at the scale of a parameter and its displacement
+
+# Where a release names its state otherwise than torch does.
+STATE_NAMES = {"momentum": "momentum_buffer"}
+
+
+class VectorError(Exception):
+    """The file cannot be read, is no vector file, or is of a rule or schema unknown here."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A case replayed: the worst error in units of roundoff, and where it first exceeds `UNITS` (empty if nowhere)."""
+
+    case: str
+    units: float
+    divergence: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recorded trajectory, as arrays."""
+
+    id: str
+    groups: list[Group]
+    initial: list[Array]
+    gradients: list[list[Array | None]]
+    params: list[list[Array]]
+    final_state: list[Mapping[str, Any]]
+
+
+def verify(file: Path) -> list[Replay]:
+    """Replay every case of a file through the reference.
+
+    Raises:
+        VectorError: see there.
+    """
+    document = _read(file)
+    return [replay(case, document["dtype"]) for case in _cases(document)]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise VectorError(f"cannot be read: {described(error)}") from error
+    except json.JSONDecodeError as error:
+        raise VectorError(f"is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise VectorError("is no vector file: it holds no object")
+    if missing := [key for key in ("schema", "rule", "dialect", "dtype", "cases") if key not in document]:
+        raise VectorError(f"is no vector file: it has no {missing[0]!r}")
+    if document["schema"] != SCHEMA:
+        raise VectorError(f"has schema {document['schema']!r}; this version reads {SCHEMA}")
+    if document["rule"] not in RULES:
+        raise VectorError(f"is of the rule {document['rule']!r}; known are {', '.join(RULES)}")
+    if document["dtype"] not in ROUNDOFF:
+        raise VectorError(f"is in {document['dtype']!r}; known are {', '.join(ROUNDOFF)}")
+    return document
+
+
+def _cases(document: Mapping[str, Any]) -> list[Case]:
+    cases = []
+    for k, recorded in enumerate(document["cases"]):
+        name = recorded.get("id", f"case {k}") if isinstance(recorded, dict) else f"case {k}"
+        try:
+            cases.append(_case(name, recorded, document))
+        except KeyError as error:
+            raise VectorError(f"is corrupt: {name} has no {error}") from error
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            raise VectorError(f"is corrupt: {name}: {error}") from error
+    return cases
+
+
+def _case(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Case:
+    rule, dtype = RULES[document["rule"]], document["dtype"]
+    shapes = [tuple(shape) for shape in recorded["shapes"]]
+
+    def arrays(lists: Any) -> list[Any]:
+        pairs = zip(lists, shapes, strict=True)
+        return [None if x is None else np.array(x, dtype=dtype).reshape(shape) for x, shape in pairs]
+
+    groups = []
+    for group in recorded["groups"]:
+        overrides = {key: value for key, value in group.items() if key != "params"}
+        chosen = rule(**{**recorded["hyperparameters"], **overrides}, dialect=document["dialect"])
+        groups.append(Group(chosen, group["params"]))
+    members = sorted(i for group in groups for i in group.members)
+    if members != list(range(len(shapes))):
+        raise ValueError(f"its groups hold the parameters {members}, not 0 to {len(shapes) - 1} once each")
+    return Case(
+        id=name,
+        groups=groups,
+        initial=arrays(recorded["initial"]),
+        gradients=[arrays(s["grads"]) for s in recorded["steps"]],
+        params=[arrays(s["params"]) for s in recorded["steps"]],
+        final_state=recorded.get("final_state", []),
+    )
+
+
+def replay(case: Case, dtype: str) -> Replay:
+    """Drive the reference through a case."""
+    worst, divergence = 0.0, ""
+    for place, got, expected, scale in _comparisons(case):
+        error = np.max(np.abs(got - expected), initial=0.0)
+        units = float(error / (ROUNDOFF[dtype] * scale)) if error else 0.0
+        worst = max(worst, units) if not np.isnan(units) else np.inf
+        if not units <= UNITS and not divergence:
+            divergence = f"{place} is {units:.3g} units of roundoff off ({UNITS} are allowed)"
+    return Replay(case.id, worst, divergence)
+
+
+def _comparisons(case: Case) -> Iterator[tuple[str, Array, Array, float]]:
+    """(what, got, expected, scale): the parameters after each step, then the state after the last."""
+    params, states = list(case.initial), init(case.groups, case.initial)
+    for t, (grads, recorded) in enumerate(zip(case.gradients, case.params, strict=True)):
+        params, states = step(case.groups, params, grads, states)
+        for i, (got, expected, start) in enumerate(zip(params, recorded, case.initial, strict=True)):
+            yield f"parameter {i} after step {t + 1}", got, expected, _largest(expected - start) + _largest(start)
+    for i, (state, recorded_state) in enumerate(zip(states, case.final_state, strict=False)):
+        for name, value in recorded_state.items():
+            got = getattr(state, STATE_NAMES.get(name, name))
+            expected = np.reshape(np.asarray(value, dtype=np.float64), np.shape(got))
+            yield f"{name} of parameter {i} at the end", got, expected, _largest(expected)
+
+
+def _largest(x: Array) -> float:
+    return float(np.max(np.abs(x), initial=0.0))

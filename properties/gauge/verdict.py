@@ -1,0 +1,227 @@
+"""From results to a verdict: which dialect, or where it diverges and only when."""
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Literal
+
+import numpy as np
+
+from stepgauge.properties.gauge.check import DECIDING, Result
+from stepgauge.properties.gauge.examination import Examination, Options
+from stepgauge.properties.gauge.judge import Divergence, Outcome, only_when, shares_of
+from stepgauge.properties.gauge.target import Target, TargetError
+
+Verdict = Literal["conforms", "diverges", "not-established", "error"]
+
+REQUIRED = ("trajectory/float64", "trajectory/float32", "trajectory/defaults", "trajectory/long")
+INCONCLUSIVE_CAP = 0.1  # of a check's problems; beyond it, nothing is established
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is said of one target.
+
+    `bool(report)` tells whether it conforms; `str(report)` is what the terminal shows; `to_dict()` is one entry of the
+    JSON's "results".
+    """
+
+    target: str
+    rule: str | None
+    verdict: Verdict
+    dialect: str | None = None
+    results: Sequence[Result] = ()
+    only_when: Sequence[str] = ()
+    divergence: Divergence | None = None
+    message: str = ""
+    coverage: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    inferred: bool = False  # the rule, from the target's name
+    usage: bool = False  # an error of the user's, not of the target
+
+    def __bool__(self) -> bool:
+        return self.verdict == "conforms"
+
+    def __str__(self) -> str:
+        from stepgauge.properties.gauge.report import as_text
+
+        return as_text([self])
+
+    def share(self, check: str) -> float | None:
+        """The worst error of a trajectory check as a share of what is allowed, in the dialect named or the nearest."""
+        result = next((r for r in self.results if r.id == check), None)
+        if result is None or result.error is None or result.allowed is None:
+            return None
+        return float(shares_of(np.array(result.error), np.array(result.allowed)))
+
+    def failures(self, *, deciding: bool) -> list[Result]:
+        return [r for r in self.results if r.status in ("fail", "error") and (r.category in DECIDING) is deciding]
+
+    def to_dict(self) -> dict[str, Any]:
+        divergence = None
+        if self.verdict == "diverges":
+            place = self.divergence._asdict() if self.divergence else dict.fromkeys(Divergence._fields)
+            divergence = {"only_when": list(self.only_when), **place}
+        contract = [r for r in self.results if r.category == "contract"]
+        return {
+            "target": self.target,
+            "rule": self.rule,
+            "verdict": self.verdict,
+            "dialect": self.dialect,
+            "message": self.message,
+            "checks": [
+                {name: getattr(r, name) for name in ("id", "category", "status", "error", "allowed", "message")}
+                for r in self.results
+            ],
+            "divergence": divergence,
+            "diagnosis": [],
+            "coverage": self.coverage,
+            "contract": {
+                "passed": sum(r.status == "pass" for r in contract),
+                "failed": sum(r.status in ("fail", "error") for r in contract),
+            },
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def examine(target: Target, options: Options, progress: Callable[[str], None] = lambda _: None) -> Report:
+    """Run the checks on a target and conclude; only settings that do not fit the rule raise.
+
+    Raises:
+        UsageError: the options name a hyperparameter or dialect that the rule lacks, or a value out of its range.
+    """
+    start = time.perf_counter()
+    exam = Examination(target, options)
+    try:
+        results = exam.run_all(progress)
+    except TargetError as error:
+        return failed(target.name, target.rule, str(error))
+    return _conclude(exam, results, time.perf_counter() - start)
+
+
+def failed(target: str, rule: str | None, message: str, *, usage: bool = False) -> Report:
+    """The report on a target that could not be examined."""
+    return Report(target, rule, "error", message=message, usage=usage)
+
+
+def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> Report:
+    outcomes = [o for r in results for o in r.outcomes]
+    raised = [o for o in outcomes if o.failure is not None]
+    survivors = [d for d in exam.dialects if all(o.follows(d) for o in outcomes)]
+    nearest = max(exam.dialects, key=lambda d: sum(o.follows(d) for o in outcomes))
+    dialect = survivors[0] if survivors else nearest
+    results = [_in_dialect(r, dialect) for r in results]
+    known = {
+        "target": exam.target.name,
+        "rule": exam.target.rule,
+        "results": results,
+        "coverage": _coverage(exam, outcomes, survivors),
+        "seconds": seconds,
+    }
+    broken = [r for r in results if r.category in DECIDING and r.status in ("fail", "error")]
+    if raised:
+        when = only_when([o.regimes for o in raised], [o.regimes for o in outcomes if o.failure is None])
+        return Report(verdict="error", message=raised[0].failure or "", only_when=when, **known)
+    if any(r.status == "error" for r in broken):
+        return Report(verdict="error", message=next(r.message for r in broken if r.status == "error"), **known)
+    if not survivors or broken:
+        return _divergent(nearest, outcomes, broken, known)
+    if lacking := _not_established(results):
+        return Report(verdict="not-established", message=lacking, **known)
+    if len(survivors) > 1:
+        alike = f"{' and '.join(survivors)} agree on every problem that fits these settings"
+        return Report(verdict="conforms", message=alike, **known)
+    return Report(verdict="conforms", dialect=dialect, **known)
+
+
+def _divergent(dialect: str, outcomes: Sequence[Outcome], broken: Sequence[Result], known: dict[str, Any]) -> Report:
+    """The report on a divergence: its regimes, and the place where it shows in the smallest problem."""
+    failing = [o for o in outcomes if not o.follows(dialect)]
+    when = only_when([o.regimes for o in failing], [o.regimes for o in outcomes if o.follows(dialect)])
+    first = min(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size), default=None)
+    return Report(
+        verdict="diverges",
+        only_when=when,
+        divergence=first.divergences[dialect] if first else None,
+        message="" if first else broken[0].message,
+        **known,
+    )
+
+
+def _in_dialect(result: Result, dialect: str) -> Result:
+    """A trajectory result as it stands in the dialect that the verdict names."""
+    if not result.outcomes or result.status != "pass":
+        return result
+    worst = max((o.worst[dialect] for o in result.outcomes if dialect in o.worst), default=None)
+    failing = [o for o in result.outcomes if not o.follows(dialect)]
+    raised = [o for o in result.outcomes if o.failure is not None]
+    remarks = []
+    if raised:
+        remarks.append(raised[0].failure or "")
+    elif failing:
+        remarks.append(f"leaves {dialect} on {len(failing)} of {len(result.outcomes)} problems")
+    if any(o.narrow_scalars for o in result.outcomes):
+        remarks.append("keeps scalars in the parameters' precision")
+    if undecided := sum(o.ambiguous for o in result.outcomes):
+        remarks.append(f"{undecided} of {len(result.outcomes)} problems could be rounded to either side of a decision")
+    return Result(
+        result.id,
+        result.category,
+        "error" if raised else "fail" if failing else "pass",
+        worst.error if worst else None,
+        worst.allowed if worst else None,
+        "; ".join(remarks),
+        result.outcomes,
+    )
+
+
+def _not_established(results: Sequence[Result]) -> str:
+    """Why the checks that ran establish nothing; empty if they do."""
+    ran = {r.id: r for r in results if r.status == "pass" and r.outcomes}
+    missing = [name for name in REQUIRED if name not in ran]
+    if missing:
+        return f"did not run: {', '.join(missing)}"
+    for name, result in ran.items():
+        undecided = sum(o.ambiguous for o in result.outcomes) / len(result.outcomes)
+        if undecided > INCONCLUSIVE_CAP:
+            return f"{undecided:.0%} of the problems of {name} decide nothing (at most {INCONCLUSIVE_CAP:.0%} may)"
+    return ""
+
+
+def _coverage(exam: Examination, outcomes: Sequence[Outcome], survivors: Sequence[str]) -> dict[str, Any]:
+    """What was covered: problems, regimes, hyperparameters, and which dialects the problems told apart."""
+    regimes: dict[str, int] = {}
+    for outcome in outcomes:
+        for regime in outcome.regimes:
+            regimes[regime] = regimes.get(regime, 0) + 1
+    return {
+        "level": exam.options.level,
+        "seed": exam.options.seed,
+        "problems": len(outcomes),
+        "inconclusive": sum(o.ambiguous for o in outcomes),
+        "regimes": dict(sorted(regimes.items())),
+        "not_offered": list(exam.not_offered),
+        "extra": list(exam.target.extra),
+        "dialects_compared": list(exam.dialects),
+        "dialects_left": list(survivors),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What the figures depend on."""
+    versions = {}
+    for name in ("stepgauge", "numpy", "torch", "hypothesis", "adamp", "fsgdm"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "byteorder": sys.byteorder,
+        "versions": versions,
+    }
