@@ -5,7 +5,7 @@ import numpy as np
 from stepgauge.properties.gauge.law import law, with_start, within
 from stepgauge.properties.gauge.problem import Problem, Settings
 from stepgauge.properties.gauge.target import Target
-from stepgauge.reference import SGD
+from stepgauge.reference import SGD, Array
 
 LR, MOMENTUM, STEPS = 0.05, 0.82, 60
 
@@ -15,7 +15,8 @@ def _tangential_problem() -> Problem:
     rng = np.random.default_rng(0)
     rule = SGD(lr=LR, momentum=MOMENTUM)
     start = rng.standard_normal(12)
-    p, s, recorded = start, rule.init(start), []
+    p: Array = start
+    s, recorded = rule.init(start), []
     for _ in range(STEPS):
         g = rng.standard_normal(12)
         g = g - p * (g @ p) / (p @ p)

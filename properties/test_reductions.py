@@ -1,7 +1,5 @@
 """Limits in which a rule is another rule (P1, P2, P3, F1, F2)."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from stepgauge.properties.gauge.law import allowance, law, within
@@ -34,7 +32,7 @@ def test_sgdp_that_never_projects_is_sgd(target: Target, problem: Problem) -> No
 def test_sgdp_that_never_projects_decays_by_the_reach_of_momentum(target: Target, problem: Problem) -> None:
     """With decay it is SGD on parameters that shrink by lr * weight_decay / (1 - momentum) before each step."""
     groups = _shared(problem, SGD)
-    plain = [Group(replace(rule, weight_decay=0.0), members) for rule, members in groups]
+    plain = [Group(rule.but(weight_decay=0.0), members) for rule, members in groups]
     params, states = list(problem.initial), init(plain, problem.initial)
     rows = []
     for grads in problem.gradients:
@@ -70,7 +68,7 @@ def test_a_stage_is_heavy_ball(target: Target, problem: Problem) -> None:
     for t, grads in enumerate(problem.gradients, start=1):
         k = t // 3
         # SGD keeps no buffer at momentum 0; at 1e-300 it does, and computes the same.
-        now = [Group(replace(rule, momentum=max(k / (k + 0.15 * 3), 1e-300)), members) for rule, members in groups]
+        now = [Group(rule.but(momentum=max(k / (k + 0.15 * 3), 1e-300)), members) for rule, members in groups]
         params, states = step(now, params, grads, states, maximize=problem.maximize)
         rows.append(np.concatenate([p.ravel() for p in params]))
     within(target.run(problem), np.array(rows), 2 * allowance(problem), "FSGDM leaves SGD with its momentum")

@@ -8,9 +8,9 @@ parameters and groups is driven by `stepgauge.reference.driver`.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, MISSING, dataclass, fields
+from dataclasses import KW_ONLY, MISSING, dataclass, fields, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ class Sum(NamedTuple):
     """A statistic that adds up over parameters, and over the ranks of a sharded run."""
 
     total: float
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which a statistic has no use for
 
     def __add__(self, other: "Sum") -> "Sum":  # type: ignore[override]  # a sum of statistics, not of tuples
         return Sum(self.total + other.total, self.count + other.count)
@@ -74,6 +74,7 @@ class Rule(ABC):
     dialects: ClassVar[tuple[str, ...]] = ("published",)
     same_as: ClassVar[Mapping[str, str]] = {}  # names of further dialects that compute the very same numbers
     ranges: ClassVar[Mapping[str, Range]] = {}
+    State: ClassVar[Any]  # the record of a parameter's state, a NamedTuple
     pools_over: ClassVar[Literal["nothing", "group", "all"]] = "nothing"
 
     def __post_init__(self) -> None:
@@ -128,6 +129,10 @@ class Rule(ABC):
         if isinstance(part, bool) or not isinstance(part, number) or not allowed.holds(part):
             raise ValueError(f"Invalid {name}: {value} (must be {allowed.words})")
         return kind(part)
+
+    def but(self, **changes: Any) -> Self:
+        """The same rule with other hyperparameters, such as a scheduled lr."""
+        return replace(self, **changes)
 
     def check(self) -> None:  # noqa: B027  # most rules have nothing to refuse
         """Refuse combinations of hyperparameters that each alone would be in range."""

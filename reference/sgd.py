@@ -33,8 +33,7 @@ class SGD(Rule):
         g = g + self.weight_decay * p
         if self.momentum == 0:
             return p - self.lr * g, s
-        first = s.momentum_buffer is None
-        b = g if first else self.momentum * s.momentum_buffer + (1 - self.dampening) * g
+        b = g if s.momentum_buffer is None else self.momentum * s.momentum_buffer + (1 - self.dampening) * g
         d = g + self.momentum * b if self.nesterov else b
         p = p - self.lr * d
         return p, self.State(b)

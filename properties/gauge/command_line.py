@@ -4,13 +4,17 @@ import argparse
 import ast
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
     from stepgauge.properties.gauge.verdict import Report
+
+WIDTH = 120  # where there is no terminal to ask
 
 # Exit statuses of `check`; over several targets the first in this order that applies.
 USAGE, NOT_LOADED, DIVERGES, NOT_ESTABLISHED, CONFORMS, INTERRUPTED = 2, 3, 1, 5, 0, 130
@@ -86,13 +90,10 @@ def _add_check(commands: Any) -> None:
 def _assignment(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     try:
-        return key, ast.literal_eval(value) if equals else _refuse(text)
+        return key, ast.literal_eval(value if equals else "")
     except (SyntaxError, ValueError):
-        return _refuse(text)
-
-
-def _refuse(text: str) -> Any:
-    raise argparse.ArgumentTypeError(f"{text!r} must be KEY=VALUE with a number, True, False or a tuple of numbers")
+        message = f"{text!r} must be KEY=VALUE with a number, True, False or a tuple of numbers"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def _renaming(text: str) -> tuple[str, str]:
@@ -100,6 +101,13 @@ def _renaming(text: str) -> tuple[str, str]:
     if not (ours and equals and theirs.isidentifier()):
         raise argparse.ArgumentTypeError(f"{text!r} must be OURS=THEIRS, such as betas.0=b1")
     return ours, theirs
+
+
+def _console() -> "Console":
+    """Standard output, of a fixed width where it is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def _version() -> str:
@@ -129,7 +137,7 @@ def _check(chosen: argparse.Namespace) -> int:
     reports: list[Report] = []
     interrupted = _examine_all(chosen, reports, Console(stderr=True))
     if reports:
-        show(reports, Console())
+        show(reports, _console())
     if chosen.json:
         write_json(reports, chosen.json)
     return INTERRUPTED if interrupted else exit_status(reports, strict=chosen.strict)
@@ -140,40 +148,29 @@ def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "
     try:
         with console.status("starting") as status:
             for text in chosen.targets:
-                reports.append(_examine(text, chosen, lambda check, text=text: status.update(f"{text}: {check}")))
+                reports.append(_examine(text, chosen, partial(_tell, status, text)))
     except KeyboardInterrupt:
         console.print(f"interrupted: {len(reports)} of {len(chosen.targets)} targets are finished")
         return True
     return False
 
 
+def _tell(status: "Status", target: str, check: str) -> None:
+    status.update(f"{target}: {check}")
+
+
 def _examine(text: str, chosen: argparse.Namespace, progress: Callable[[str], None]) -> "Report":
     """The report on one target, whatever is wrong with it."""
-    from dataclasses import replace
-
+    from stepgauge.properties.gauge.api import examined
     from stepgauge.properties.gauge.examination import Options
-    from stepgauge.properties.gauge.target import Specification, TargetError, UsageError, infer_rule, make_target
-    from stepgauge.properties.gauge.verdict import examine, failed
+    from stepgauge.properties.gauge.target import UsageError
+    from stepgauge.properties.gauge.verdict import failed
 
-    rule = chosen.rule
+    options = Options(chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), chosen.only, chosen.skip)
     try:
-        specification = Specification.parse(text)
-        progress("loading")
-        rule = chosen.rule or infer_rule(specification.attribute)
-        target = make_target(
-            text,
-            specification.load(),
-            rule,
-            keywords=specification.keywords,
-            renames=dict(chosen.rename),
-            device=chosen.device,
-        )
-        options = Options(chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), chosen.only, chosen.skip)
-        return replace(examine(target, options, progress), inferred=chosen.rule is None)
+        return examined(text, chosen.rule, options, dict(chosen.rename), chosen.device, progress)
     except UsageError as error:
-        return failed(text, rule, str(error), usage=True)
-    except TargetError as error:
-        return failed(text, rule, str(error))
+        return failed(text, chosen.rule, str(error), usage=True)
 
 
 def exit_status(reports: "Sequence[Report]", *, strict: bool = False) -> int:
@@ -206,17 +203,13 @@ def _require_folder(file: Path | None) -> None:
 
 
 def _rules(_: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from stepgauge.properties.gauge.explanation import rules_table
 
-    Console().print(rules_table())
+    _console().print(rules_table())
     return 0
 
 
 def _explain(chosen: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from stepgauge.properties.gauge.explanation import explanation
     from stepgauge.properties.gauge.target import UsageError, known_rule
 
@@ -224,7 +217,7 @@ def _explain(chosen: argparse.Namespace) -> int:
         rule = known_rule(chosen.rule)
     except UsageError as error:
         return _usage(str(error))
-    Console().print(explanation(rule))
+    _console().print(explanation(rule))
     return 0
 
 

@@ -193,7 +193,7 @@ def closure(bench: Bench) -> None:
         def evaluate(grads: Sequence[Array] = grads) -> Any:
             optimizer.zero_grad()
             loss = torch.stack([(p * bench.target.tensor(g)).sum() for p, g in zip(params, grads, strict=True)]).sum()
-            loss.backward()
+            torch.autograd.backward(loss)
             losses.append(float(loss.detach()))
             return loss
 

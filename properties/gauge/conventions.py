@@ -6,6 +6,7 @@ from stepgauge.properties.gauge.check import Failed, check
 from stepgauge.properties.gauge.examination import Examination
 from stepgauge.properties.gauge.problem import Problem, Settings
 from stepgauge.properties.gauge.target import StepError
+from stepgauge.reference import Array
 
 
 def _example(exam: Examination, shapes: list[tuple[int, ...]], absent: set[tuple[int, int]]) -> Problem:
@@ -19,7 +20,7 @@ def _example(exam: Examination, shapes: list[tuple[int, ...]], absent: set[tuple
     return Problem(exam.target.rule, (settings,), [rng.standard_normal(s) for s in shapes], gradients)
 
 
-def _run(exam: Examination, problem: Problem) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _run(exam: Examination, problem: Problem) -> Array:
     try:
         return exam.target.run(problem)
     except StepError as error:

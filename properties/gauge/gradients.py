@@ -63,7 +63,8 @@ def sparse(rng: np.random.Generator, w: Array, delta: float) -> Array:
 
 def uneven(rng: np.random.Generator, w: Array, delta: float) -> Array:
     """Sizes that differ by decades between coordinates, and norms that do between steps."""
-    return rng.standard_normal(w.shape) * 10.0 ** rng.integers(-3, 2, w.shape) * np.exp(rng.standard_normal())
+    sizes = 10.0 ** rng.integers(-3, 2, w.shape)
+    return rng.standard_normal(w.shape) * sizes * np.exp(rng.standard_normal())
 
 
 KINDS: dict[str, Kind] = {

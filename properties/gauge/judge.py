@@ -20,7 +20,7 @@ class Divergence(NamedTuple):
 
     step: int
     parameter: int
-    index: tuple[int, ...]
+    index: tuple[int, ...]  # type: ignore[assignment]  # the report's word, which shadows tuple.index
     got: float
     expected: float
     error: float

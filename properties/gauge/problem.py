@@ -107,7 +107,7 @@ def scheduled(groups: Sequence[Group], factor: float) -> list[Group]:
     """The groups with lr multiplied, as a scheduler does it."""
     if factor == 1:
         return list(groups)
-    return [Group(replace(rule, lr=rule.hyperparameters()["lr"] * factor), members) for rule, members in groups]
+    return [Group(rule.but(lr=rule.hyperparameters()["lr"] * factor), members) for rule, members in groups]
 
 
 def reference_trajectory(problem: Problem, groups: Sequence[Group]) -> Array:

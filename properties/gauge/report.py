@@ -1,7 +1,8 @@
 """Reports in the terminal and as JSON."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stepgauge.properties.gauge.check import DECIDING, Result
 from stepgauge.properties.gauge.verdict import Report, environment
 
 COLOURS = {"conforms": "green", "diverges": "red", "not-established": "yellow", "error": "magenta"}
 SCORES = ("convention", "interface", "contract")
+NAMED = 4  # of the checks that fail alike
 
 
 def write_json(reports: Sequence[Report], file: Path) -> None:
     """Write the results, and the environment that they depend on."""
     document = {"schema": 1, "results": [r.to_dict() for r in reports], "environment": environment()}
-    file.write_text(json.dumps(document, indent=1, allow_nan=True) + "\n")
+    file.write_text(json.dumps(_finite(document), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(x: Any) -> Any:
+    """The document with null for NaN and infinity, which JSON does not have."""
+    if isinstance(x, dict):
+        return {key: _finite(value) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_finite(value) for value in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
 def as_text(reports: Sequence[Report]) -> str:
     """What `show` prints, without colours."""
-    console = Console(file=StringIO(), width=140, color_system=None)
+    console = Console(file=StringIO(), width=120, color_system=None)
     show(reports, console)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
@@ -44,8 +54,9 @@ def show(reports: Sequence[Report], console: Console) -> None:
 
 def _table(reports: Sequence[Report]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
-    for heading in ("target", "rule", "verdict", "dialect"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("target", overflow="fold")
+    for heading in ("rule", "verdict", "dialect"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("float64", "float32", *SCORES, "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for report in reports:
@@ -86,8 +97,7 @@ def _details(report: Report) -> list[Text]:
         lines.append(Text(f"only with {' and '.join(report.only_when)}", style=COLOURS[report.verdict]))
     if report.divergence:
         lines.append(Text(_divergence(report)))
-    failures = [*report.failures(deciding=True), *report.failures(deciding=False)]
-    return lines + [_failure(result) for result in failures]
+    return lines + list(_failures(report))
 
 
 def _divergence(report: Report) -> str:
@@ -99,6 +109,12 @@ def _divergence(report: Report) -> str:
     )
 
 
-def _failure(result: Result) -> Text:
-    style = "red" if result.category in DECIDING else "yellow"
-    return Text.assemble((f"{result.id}: ", style), result.message)
+def _failures(report: Report) -> Iterator[Text]:
+    """The failed checks, those that decide first, and on one line those that failed alike."""
+    for deciding in (True, False):
+        alike: dict[str, list[str]] = {}
+        for result in report.failures(deciding=deciding):
+            alike.setdefault(result.message, []).append(result.id)
+        for message, ids in alike.items():
+            named = ", ".join(ids) if len(ids) <= NAMED else f"{', '.join(ids[:NAMED])} and {len(ids) - NAMED} more"
+            yield Text.assemble((f"{named}: ", "red" if deciding else "yellow"), message)

@@ -83,7 +83,7 @@ class Arithmetic:
     def blur(self, x: Any) -> Any:
         """x, wrong by one rounding."""
         if isinstance(x, NUMPY) and x.dtype.kind == "f":
-            return x * (1 + self.arrays.draw(x.size).reshape(x.shape))
+            return np.multiply(x, 1 + self.arrays.draw(x.size).reshape(x.shape))
         if isinstance(x, float):
             return x * (1 + float(self.scalars.draw(1)[0]))
         return x

@@ -35,7 +35,7 @@ class StepError(Exception):
     """The target raised in a step."""
 
     def __init__(self, at: int, cause: BaseException) -> None:
-        super().__init__(f"raised {described(cause)} in step {at + 1}")
+        super().__init__(f"raises {described(cause)}, in step {at + 1}")
         self.at = at
 
 
@@ -183,9 +183,7 @@ class Specification(NamedTuple):
                 raise TargetError(f"cannot be loaded: {self.module} has no {self.attribute!r}{_close(part, found)}")
             found = getattr(found, part)
         if not callable(found):
-            raise TargetError(
-                f"is no optimizer: {self.attribute} is a {type(found).__name__}, not a class or a factory"
-            )
+            raise TargetError(f"is no optimizer: {self.attribute} is {found!r:.40}, not a class or a factory")
         loaded: Callable[..., Any] = found
         return loaded
 

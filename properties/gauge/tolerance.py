@@ -38,8 +38,7 @@ class Envelope:
     def allowed(self, dtype: str, *, narrow_scalars: bool = False) -> Array:
         """The largest legal distance from the centre; with `narrow_scalars`, for scalars kept in `dtype` too."""
         u = ROUNDOFF[dtype]
-        allowed: Array = FACTOR * (u * self.arrays + (u if narrow_scalars else ROUNDOFF["float64"]) * self.scalars)
-        return allowed
+        return FACTOR * (u * self.arrays + (u if narrow_scalars else ROUNDOFF["float64"]) * self.scalars)
 
 
 class Reference:

@@ -80,6 +80,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _cases(document: Mapping[str, Any]) -> list[Case]:
+    if not isinstance(document["cases"], list):
+        raise VectorError("is corrupt: its cases are no list")
+    if not document["cases"]:
+        raise VectorError("has no cases")
     cases = []
     for k, recorded in enumerate(document["cases"]):
         name = recorded.get("id", f"case {k}") if isinstance(recorded, dict) else f"case {k}"
@@ -105,6 +109,9 @@ def _case(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -
         overrides = {key: value for key, value in group.items() if key != "params"}
         chosen = rule(**{**recorded["hyperparameters"], **overrides}, dialect=document["dialect"])
         groups.append(Group(chosen, group["params"]))
+    states = recorded.get("final_state", [])
+    if unknown := {STATE_NAMES.get(n, n) for state in states for n in state} - set(rule.State._fields):
+        raise ValueError(f"the reference's state has no {min(unknown)!r}")
     members = sorted(i for group in groups for i in group.members)
     if members != list(range(len(shapes))):
         raise ValueError(f"its groups hold the parameters {members}, not 0 to {len(shapes) - 1} once each")
@@ -114,7 +121,7 @@ def _case(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -
         initial=arrays(recorded["initial"]),
         gradients=[arrays(s["grads"]) for s in recorded["steps"]],
         params=[arrays(s["params"]) for s in recorded["steps"]],
-        final_state=recorded.get("final_state", []),
+        final_state=states,
     )
 
 

@@ -4,7 +4,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, Literal
 
@@ -114,41 +114,40 @@ def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> R
     nearest = max(exam.dialects, key=lambda d: sum(o.follows(d) for o in outcomes))
     dialect = survivors[0] if survivors else nearest
     results = [_in_dialect(r, dialect) for r in results]
-    known = {
-        "target": exam.target.name,
-        "rule": exam.target.rule,
-        "results": results,
-        "coverage": _coverage(exam, outcomes, survivors),
-        "seconds": seconds,
-    }
+    coverage = _coverage(exam, outcomes, survivors)
+    draft = Report(exam.target.name, exam.target.rule, "conforms", None, results, coverage=coverage, seconds=seconds)
     broken = [r for r in results if r.category in DECIDING and r.status in ("fail", "error")]
     if raised:
         when = only_when([o.regimes for o in raised], [o.regimes for o in outcomes if o.failure is None])
-        return Report(verdict="error", message=raised[0].failure or "", only_when=when, **known)
-    if any(r.status == "error" for r in broken):
-        return Report(verdict="error", message=next(r.message for r in broken if r.status == "error"), **known)
+        return replace(draft, verdict="error", message=raised[0].failure or "", only_when=when)
+    if errors := [r.message for r in broken if r.status == "error"]:
+        return replace(draft, verdict="error", message=errors[0])
     if not survivors or broken:
-        return _divergent(nearest, outcomes, broken, known)
+        return _divergent(draft, nearest, outcomes, broken)
     if lacking := _not_established(results):
-        return Report(verdict="not-established", message=lacking, **known)
+        return replace(draft, verdict="not-established", message=lacking)
     if len(survivors) > 1:
-        alike = f"{' and '.join(survivors)} agree on every problem that fits these settings"
-        return Report(verdict="conforms", message=alike, **known)
-    return Report(verdict="conforms", dialect=dialect, **known)
+        return replace(draft, message=f"{' and '.join(survivors)} agree on every problem that fits these settings")
+    others = [_departure(d, outcomes) for d in exam.dialects if d not in survivors]
+    return replace(draft, dialect=dialect, message="; ".join(others))
 
 
-def _divergent(dialect: str, outcomes: Sequence[Outcome], broken: Sequence[Result], known: dict[str, Any]) -> Report:
-    """The report on a divergence: its regimes, and the place where it shows in the smallest problem."""
+def _departure(dialect: str, outcomes: Sequence[Outcome]) -> str:
+    """How a target that follows another dialect leaves this one."""
+    failing = [o for o in outcomes if not o.follows(dialect)]
+    when = only_when([o.regimes for o in failing], [o.regimes for o in outcomes if o.follows(dialect)])
+    remark = f"leaves {dialect} on {len(failing)} of {len(outcomes)} problems"
+    return f"{remark}, only with {' and '.join(when)}" if when else remark
+
+
+def _divergent(draft: Report, dialect: str, outcomes: Sequence[Outcome], broken: Sequence[Result]) -> Report:
+    """The report on a divergence: its regimes, and the place where it shows first, in the smallest problem."""
     failing = [o for o in outcomes if not o.follows(dialect)]
     when = only_when([o.regimes for o in failing], [o.regimes for o in outcomes if o.follows(dialect)])
     first = min(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size), default=None)
-    return Report(
-        verdict="diverges",
-        only_when=when,
-        divergence=first.divergences[dialect] if first else None,
-        message="" if first else broken[0].message,
-        **known,
-    )
+    place = first.divergences[dialect] if first else None
+    message = "" if first else broken[0].message
+    return replace(draft, verdict="diverges", only_when=when, divergence=place, message=message)
 
 
 def _in_dialect(result: Result, dialect: str) -> Result:

@@ -1,0 +1,89 @@
+"""One optimizer in, one report out: what the command line and Python callers share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from stepgauge.properties.gauge.examination import Level, Options
+from stepgauge.properties.gauge.target import (
+    Specification,
+    TargetError,
+    UsageError,
+    infer_rule,
+    known_rule,
+    make_target,
+)
+from stepgauge.properties.gauge.verdict import Report, examine, failed
+
+
+def check_optimizer(
+    optimizer: str | Callable[..., Any],
+    rule: str | None = None,
+    *,
+    dialect: str = "auto",
+    set: Mapping[str, Any] | None = None,  # noqa: A002  # the name of the command line's option
+    rename: Mapping[str, str] | None = None,
+    level: Level = "standard",
+    device: str = "cpu",
+    only: str = "*",
+    skip: str = "",
+    seed: int = 0,
+) -> Report:
+    """Check an optimizer against the rule it is named for, or the one given, as `stepgauge check` does.
+
+    Args:
+        optimizer: a class or factory that takes parameters first, or a target as the command line has it.
+        rule: the name of the rule; inferred from the optimizer's name if None.
+        dialect: the dialect to hold it to, or "auto".
+        set: hyperparameters of the rule to fix on both sides.
+        rename: the optimizer's names for the rule's hyperparameters.
+        level: how many problems.
+        device: where a torch optimizer runs.
+        only: globs of the checks to run, separated by commas.
+        skip: globs of the checks to leave out, likewise.
+        seed: draws other problems.
+
+    Returns:
+        A report; true if the optimizer conforms. What the optimizer does wrong, or raises, is in it.
+
+    Raises:
+        ValueError: there is no such rule, dialect or hyperparameter, or a value is out of range.
+
+    >>> import torch
+    >>> print(check_optimizer(torch.optim.SGD, level="quick").verdict)
+    conforms
+    """
+    options = Options(level, seed, dialect, dict(set or {}), only, skip)
+    try:
+        return examined(optimizer, rule, options, rename or {}, device)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+def examined(
+    optimizer: str | Callable[..., Any],
+    rule: str | None,
+    options: Options,
+    renames: Mapping[str, str],
+    device: str,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """The report on an optimizer, also on one that cannot be loaded or built.
+
+    Raises:
+        UsageError: see `check_optimizer`.
+    """
+    if isinstance(optimizer, str):
+        specification = Specification.parse(optimizer)
+        name, attribute, keywords = optimizer, specification.attribute, specification.keywords
+    else:
+        name = attribute = getattr(optimizer, "__name__", repr(optimizer))
+        keywords = {}
+    chosen = infer_rule(attribute) if rule is None else known_rule(rule)
+    progress("loading")
+    try:
+        factory = specification.load() if isinstance(optimizer, str) else optimizer
+        target = make_target(name, factory, chosen, keywords=keywords, renames=renames, device=device)
+    except TargetError as error:
+        return failed(name, chosen, str(error))
+    return replace(examine(target, options, progress), inferred=rule is None)

@@ -1,0 +1,232 @@
+"""The command as its users meet it: verdicts, exit statuses, and one clear sentence for every mistake."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the targets are torch optimizers")
+
+from stepgauge.properties.gauge.command_line import main
+from stepgauge.reference import RULES
+
+QUICK = ("--level", "quick")
+STRANGERS = '''
+import torch
+
+class Faithful(torch.optim.SGD):
+    """Its own class, torch's step."""
+
+class NoOptimizer:
+    def __init__(self, params, lr=0.1):
+        pass
+
+class RaisesInThirdStep(torch.optim.SGD):
+    steps = 0
+    def step(self, closure=None):
+        self.steps += 1
+        if self.steps == 3:
+            raise RuntimeError("boom")
+        return super().step(closure)
+
+class NeedsMore(torch.optim.SGD):
+    def __init__(self, params, model, lr=0.1):
+        super().__init__(params, lr)
+
+class RefusesMomentum(torch.optim.SGD):
+    def __init__(self, params, lr=0.1, momentum=0.0):
+        if momentum:
+            raise ValueError("no momentum, please")
+        super().__init__(params, lr)
+
+class Renamed(torch.optim.Adam):
+    def __init__(self, params, alpha=1e-3, b1=0.9, b2=0.999, eps=1e-8):
+        super().__init__(params, alpha, (b1, b2), eps)
+        for group in self.param_groups:
+            for name, value in (("alpha", alpha), ("b1", b1), ("b2", b2)):
+                group.setdefault(name, value)
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["lr"], group["betas"] = group["alpha"], (group["b1"], group["b2"])
+        return super().step(closure)
+
+class StepsTwice(torch.optim.SGD):
+    def step(self, closure=None):
+        super().step(closure)
+        return super().step()
+
+number = 3
+'''
+
+
+@pytest.fixture
+def strangers(tmp_path: Path) -> Iterator[str]:
+    file = tmp_path / "strangers.py"
+    file.write_text(STRANGERS)
+    yield str(file)
+    sys.modules.pop("strangers", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("no.such.module:SGD",), 3, "cannot be imported: ModuleNotFoundError: No module named 'no'"),
+        (("nowhere.py:SGD",), 3, "cannot be imported: FileNotFoundError: no file nowhere.py"),
+        (("{}:Faithfull", "--rule", "sgd"), 3, "has no 'Faithfull' (did you mean Faithful?)"),
+        (("{}:number", "--rule", "sgd"), 3, "is no optimizer: number is 3"),
+        (("{}:NoOptimizer", "--rule", "sgd"), 3, "is no optimizer: it makes a NoOptimizer without step"),
+        (("{}:NeedsMore", "--rule", "sgd"), 3, "missing 1 required positional argument: 'model'"),
+        (("{}:RaisesInThirdStep", "--rule", "sgd"), 3, "raises RuntimeError: boom, in step 3"),
+        (("{}:RefusesMomentum", "--rule", "sgd", "--set", "momentum=0.5"), 3, "ValueError: no momentum, please"),
+        (("{}:StepsTwice", "--rule", "sgd"), 1, "first in step 1, parameter"),
+        (("{}:Faithful", "--rule", "sgd", "--only", "contract/*"), 5, "did not run: trajectory/float64"),
+        (("{}:Faithful",), 2, "cannot tell the rule of 'Faithful' from its name; give --rule, one of: sgd, adam"),
+        (("{}:Faithful", "--rule", "adamq"), 2, "unknown rule 'adamq': the rules are sgd, adam"),
+        (("torch.optim:SGD", "--set", "lr=-1"), 2, "Invalid lr: -1 (must be at least 0)"),
+        (("torch.optim:SGD", "--set", "speed=1"), 2, "sgd has no hyperparameter 'speed': it has lr, momentum"),
+        (("torch.optim:SGD", "--set", "nesterov=True", "--set", "momentum=0"), 2, "leave no legal ones to draw"),
+        (("torch.optim:SGD", "--dialect", "published"), 2, "Invalid dialect: published (SGD has: torch)"),
+        (("torch.optim",), 2, "'torch.optim' is no target: write module:Factory"),
+        (("torch.optim:SGD(0.1)",), 2, "the factory takes key=value alone"),
+        (("torch.optim:SGD(lr=x)",), 2, "must be a name, or a name with literal keywords"),
+        (("torch.optim:SGD", "--json", "no/such/folder.json"), 2, "there is no folder no/such"),
+    ],
+)
+def test_mistake_gets_one_sentence_and_its_status(
+    arguments: tuple[str, ...], status: int, sentence: str, strangers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", *(a.format(strangers) for a in arguments), *QUICK]) == status
+    printed = capsys.readouterr()
+    assert sentence in printed.out + printed.err
+    assert "Traceback" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("arguments", [("--set", "lr"), ("--set", "lr=fast"), ("--rename", "lr"), ("--level", "huge")])
+def test_malformed_option_is_a_usage_error(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["check", "torch.optim:SGD", *arguments])
+    assert exit_.value.code == 2
+
+
+def test_other_targets_keep_their_verdicts(strangers: str, tmp_path: Path) -> None:
+    """The worst status wins, and nobody's verdict is lost."""
+    file = tmp_path / "verdicts.json"
+    targets = [f"{strangers}:StepsTwice", "no.such:SGD", "torch.optim:SGD"]
+    assert main(["check", *targets, "--rule", "sgd", "--json", str(file), *QUICK]) == 3
+    document = json.loads(file.read_text())
+    assert document["schema"] == 1
+    assert [r["verdict"] for r in document["results"]] == ["diverges", "error", "conforms"]
+    assert [r["target"] for r in document["results"]] == targets
+
+
+def test_json_has_the_promised_fields(tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.json"
+    assert main(["check", "torch.optim:RMSprop", "--json", str(file), *QUICK]) == 0
+    document = json.loads(file.read_text())
+    (result,) = document["results"]
+    promised = {
+        "target", "rule", "verdict", "dialect", "checks", "divergence", "diagnosis", "coverage", "contract", "seconds",
+    }  # fmt: skip
+    assert promised <= result.keys()
+    assert (result["rule"], result["verdict"], result["dialect"]) == ("rmsprop", "conforms", "torch")
+    assert result["divergence"] is None
+    assert result["contract"].keys() == {"passed", "failed"}
+    assert all(c.keys() == {"id", "category", "status", "error", "allowed", "message"} for c in result["checks"])
+    assert {"python", "versions"} <= document["environment"].keys()
+
+
+def test_divergence_is_located(strangers: str, tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.json"
+    assert main(["check", f"{strangers}:StepsTwice", "--rule", "sgd", "--json", str(file), *QUICK]) == 1
+    divergence = json.loads(file.read_text())["results"][0]["divergence"]
+    assert divergence.keys() >= {"only_when", "step", "parameter", "index", "got", "expected"}
+    assert divergence["step"] == 1
+
+
+def test_renamed_and_split_hyperparameters(strangers: str) -> None:
+    renames = ["--rename", "lr=alpha", "--rename", "betas.0=b1", "--rename", "betas.1=b2"]
+    assert main(["check", f"{strangers}:Renamed", "--rule", "adam", *renames, *QUICK]) == 0
+
+
+def test_strict_counts_scores_beside_the_verdict() -> None:
+    pytest.importorskip("fsgdm", reason="installed by `make check` alone")
+    assert main(["check", "fsgdm:FSGDM", *QUICK]) == 0
+    assert main(["check", "fsgdm:FSGDM", "--strict", *QUICK]) == 1
+
+
+def test_interrupt_reports_what_is_finished(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stepgauge.properties.gauge import api, verdict
+
+    examine = verdict.examine
+
+    def interrupted(target: object, *rest: object) -> object:
+        if target.name.startswith("torch.optim:Adam"):  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+        return examine(target, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(api, "examine", interrupted)
+    assert main(["check", "torch.optim:SGD", "torch.optim:Adam", *QUICK]) == 130
+    printed = capsys.readouterr()
+    assert "conforms" in printed.out
+    assert "1 of 2 targets are finished" in printed.err
+
+
+def test_rules_lists_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules"]) == 0
+    printed = capsys.readouterr().out
+    assert all(rule in printed for rule in RULES)
+
+
+def test_explain_prints_the_text_with_its_parts_and_differences(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "sgdp"]) == 0
+    printed = capsys.readouterr().out
+    assert "released differs from published in" in printed
+    assert "def project(" in printed
+
+
+def test_vectors_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = Path(str(files("stepgauge.properties").joinpath("vectors", "sgdp.json")))
+    assert main(["vectors", "verify", str(recorded)]) == 0
+    document = json.loads(recorded.read_text())
+    document["cases"][1]["steps"][2]["params"][0][0] += 1e-12
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps(document))
+    assert main(["vectors", "verify", str(wrong)]) == 1
+    assert "parameter 0 after step 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "holds no object"),
+        ("{}", "it has no 'schema'"),
+        ('{"schema": 2, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": []}', "has schema 2"),
+        ('{"schema": 1, "rule": "lion", "dialect": "torch", "dtype": "float64", "cases": []}', "the rule 'lion'"),
+        ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "int8", "cases": []}', "is in 'int8'"),
+        ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": [{"id": "a"}]}', "a has no"),
+        ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": 3}', "is corrupt"),
+        ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": []}', "has no cases"),
+    ],
+)
+def test_corrupt_vector_file_gets_one_sentence(
+    content: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "vectors.json"
+    file.write_text(content)
+    good = str(files("stepgauge.properties").joinpath("vectors", "sgdp.json"))
+    assert main(["vectors", "verify", str(file), good]) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert "8 of 8 cases replay" in printed.out
+
+
+def test_import_is_lazy() -> None:
+    code = "import stepgauge, sys; print(sorted({'torch', 'scipy', 'hypothesis', 'rich'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
