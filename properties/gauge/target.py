@@ -11,11 +11,11 @@ import sys
 import textwrap
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,6 @@ class Target(ABC):
         extra: keywords of its own, which stay at their defaults.
         defaults: its own default hyperparameters, where it has one, under the reference's names.
         takes_maximize: whether it can be told to maximize.
-        precisions: the dtypes it can be driven in.
     """
 
     name: str
@@ -64,7 +63,6 @@ class Target(ABC):
     extra: tuple[str, ...] = ()
     defaults: Mapping[str, Any]
     takes_maximize: bool = True
-    precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
 
     @property
     def record(self) -> type[Rule]:
@@ -103,7 +101,7 @@ class Target(ABC):
 
 
 @contextmanager
-def quiet() -> Any:
+def quiet() -> Iterator[None]:
     """Warnings of strangers' code are not ours to print; overflow and 0/0 show in the numbers."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

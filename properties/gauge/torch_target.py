@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 
-from stepgauge.properties.gauge.problem import Settings
+from stepgauge.properties.gauge.problem import Problem, Settings
 from stepgauge.properties.gauge.target import Target, TargetError, described, quiet
 from stepgauge.reference import Array
 
@@ -22,8 +23,6 @@ class TorchTarget(Target):
         TargetError: it needs arguments that are no hyperparameters of the rule, refuses its own defaults, or builds
             something without `step` and `param_groups`.
     """
-
-    precisions: ClassVar[tuple[str, ...]] = ("float64", "float32")
 
     def __init__(
         self,
@@ -89,6 +88,10 @@ class TorchTarget(Target):
         """The optimizer over `params` (tensors or groups) with our hyperparameters."""
         return self.factory(params, **self.keywords, **self.theirs(hyperparameters), **more)
 
+    def run(self, problem: Problem, dtype: str = "float64") -> Array:
+        with one_thread():
+            return super().run(problem, dtype)
+
     def tensor(self, x: Array) -> torch.Tensor:
         return torch.from_numpy(np.array(x)).to(self.device)
 
@@ -115,6 +118,17 @@ class TorchTarget(Target):
             p.grad = None if g is None else self.tensor(g)
         optimizer.step()
         return [p.detach().cpu().numpy().copy() for p in tensors]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The problems are tiny: on more threads the fused kernels mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

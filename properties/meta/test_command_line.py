@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="the targets are torch optimizers")
-
 from stepgauge.properties.gauge.command_line import main
 from stepgauge.reference import RULES
 

@@ -2,8 +2,6 @@
 
 import pytest
 
-pytest.importorskip("torch", reason="the ports are torch optimizers")
-
 from stepgauge.properties.gauge.examination import Options
 from stepgauge.properties.gauge.target import make_target
 from stepgauge.properties.gauge.verdict import Report, examine
