@@ -1,0 +1,91 @@
+"""AdamP in torch: see `stepgauge.reference.adamp` for the mathematics and its source."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from stepgauge import core, reference
+from stepgauge.torch_bind.optimizer import RuleOptimizer, counter, zeros
+from stepgauge.torch_bind.projection import project
+from stepgauge.torch_bind.stepping import State
+
+
+def adamp(
+    p: Tensor,  # float32 or float64, any shape
+    g: Tensor,  # as p
+    step: Tensor,  # shape (), float32, on the CPU: steps so far
+    exp_avg: Tensor,  # m, as p
+    exp_avg_sq: Tensor,  # v, as p
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    delta: float,
+    wd_ratio: float,
+    nesterov: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The parameter and the state after one step; pure."""
+    beta1, beta2 = betas
+    t = (step + 1).double()  # 1 - beta**t loses half the digits of float32
+    m = beta1 * exp_avg + (1 - beta1) * g
+    v = beta2 * exp_avg_sq + (1 - beta2) * g * g
+    denom = v.sqrt() / ((1 - beta2**t) ** 0.5).to(p.dtype) + eps
+    look = beta1 * m + (1 - beta1) * g if nesterov else m
+    u, invariant = project(p, g, look / denom, delta, eps)
+    decay = lr * weight_decay
+    decayed = torch.where(invariant, (1 - decay * wd_ratio) * p, (1 - decay) * p)
+    p = decayed - (lr / (1 - beta1**t)).to(p.dtype) * u
+    return p, step + 1, m, v
+
+
+class AdamP(RuleOptimizer):
+    """Adam whose update loses its radial component on scale-invariant weights; drop-in for adamp.AdamP.
+
+    Args:
+        params: parameters, or dictionaries of parameter groups, each with its own values of what follows.
+        lr: learning rate, at least 0.
+        betas: decay rates of the first and of the second moment, in [0, 1).
+        eps: added to the denominator, and the least norm that counts in a cosine, at least 0.
+        weight_decay: decoupled decay, at least 0; a step shrinks the parameter by lr * weight_decay.
+        delta: weights count as scale-invariant if their |cosine| with the gradient is below delta / sqrt(columns).
+        wd_ratio: factor of the decay of scale-invariant weights, at least 0.
+        nesterov: look ahead along the momentum.
+        maximize: ascend instead of descending.
+
+    Raises:
+        ValueError: a hyperparameter is out of its range.
+    """
+
+    rule: ClassVar[type[reference.Rule]] = core.AdamP
+    update = staticmethod(adamp)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = reference.AdamP.lr,
+        betas: tuple[float, float] = reference.AdamP.betas,
+        eps: float = reference.AdamP.eps,
+        weight_decay: float = reference.AdamP.weight_decay,
+        delta: float = reference.AdamP.delta,
+        wd_ratio: float = reference.AdamP.wd_ratio,
+        nesterov: bool = reference.AdamP.nesterov,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            delta=delta,
+            wd_ratio=wd_ratio,
+            nesterov=nesterov,
+            maximize=maximize,
+        )
+
+    def init(self, p: Tensor) -> State:
+        return {"step": counter(), "exp_avg": zeros(p), "exp_avg_sq": zeros(p)}
