@@ -75,7 +75,9 @@ FOCI_OF_PROJECTIONS: dict[str, Focus] = {
     "layer": Focus(("layer-orthogonal",), where={"delta": st.sampled_from([0.11, 0.06])}),
     "anti-parallel": Focus(("anti-parallel", "random")),
     "threshold": Focus(THRESHOLDS, where={"delta": st.sampled_from([0.11, 0.37, 0.06])}),
-    "mixed projections": Focus(("row-orthogonal", "random", "layer-orthogonal", "anti-parallel")),
+    "mixed projections": Focus(
+        ("row-orthogonal", "random", "layer-orthogonal", "anti-parallel"), shapes=VECTORS + MATRICES
+    ),
 }
 
 

@@ -188,12 +188,12 @@ def _regimes(recipe: Recipe) -> Iterator[str]:
     yield from ("0-d parameters" for shape in recipe.shapes if shape == ())
     for name in hyperparameters[0]:
         values = [h[name] for h in hyperparameters]
-        if any(v is True or (name in ZERO_IS_OFF and v > 0) for v in values):
-            yield name
+        if name in OFF or isinstance(values[0], bool):
+            yield from {name if v != OFF.get(name, False) else f"no {name}" for v in values}  # of any group
         elif name == "eps" and any(v >= LARGE_EPS for v in values):
             yield "large eps"
 
 
 LONG = 100
 LARGE_EPS = 1e-4
-ZERO_IS_OFF = {"momentum", "dampening", "weight_decay"}
+OFF = {"momentum": 0, "dampening": 0, "weight_decay": 0, "v_coefficient": 1}  # values at which a part of a rule is gone

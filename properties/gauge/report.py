@@ -44,6 +44,8 @@ def as_text(reports: Sequence[Report]) -> str:
 def show(reports: Sequence[Report], console: Console) -> None:
     """The table of verdicts, and below it what is behind each that is not plain."""
     console.print(_table(reports))
+    for note in _notes(reports):
+        console.print(note, style="dim", soft_wrap=True)
     for report in reports:
         lines = list(_details(report))
         if lines:
@@ -69,12 +71,13 @@ def _table(reports: Sequence[Report]) -> Table:
             *(_score(report, category) for category in SCORES),
             f"{report.seconds:.1f}",
         )
-    notes = ["float64, float32: the worst error as a share of what is allowed; other columns: checks passed"]
-    if any(report.inferred for report in reports):
-        notes.append("* rule inferred from the name")
-    table.caption = "\n".join(notes)
-    table.caption_justify = "left"
     return table
+
+
+def _notes(reports: Sequence[Report]) -> Iterator[str]:
+    yield "float64, float32: the worst error as a share of what is allowed; other columns: checks passed"
+    if any(report.inferred for report in reports):
+        yield "* rule inferred from the name"
 
 
 def _share(share: float | None) -> str:

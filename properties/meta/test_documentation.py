@@ -1,0 +1,32 @@
+"""The examples in docstrings and in the README do what they say."""
+
+import doctest
+import importlib
+import pkgutil
+from types import ModuleType
+
+import pytest
+
+import stepgauge.properties.gauge
+import stepgauge.reference
+
+
+def _modules(package: ModuleType) -> list[str]:
+    return [package.__name__, *(f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__))]
+
+
+DOCUMENTED = [*_modules(stepgauge.reference), *_modules(stepgauge.properties.gauge)]
+
+
+@pytest.mark.parametrize("module", DOCUMENTED)
+def test_docstring_examples(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_readme_examples(pytestconfig: pytest.Config) -> None:
+    readme = pytestconfig.rootpath / "README.md"
+    if not readme.exists():
+        pytest.skip("not in a checkout: the README is not installed")
+    failed, attempted = doctest.testfile(str(readme), module_relative=False)
+    assert failed == 0
+    assert attempted > 0
