@@ -24,12 +24,13 @@ class RMSprop(Rule):
     dialects: ClassVar[tuple[str, ...]] = ("torch",)
 
     class State(NamedTuple):
+        step: int  # steps in which this parameter had a gradient; nothing depends on it
         square_avg: Array  # v, shape and dtype of p
         grad_avg: Array  # a, likewise; zeros unless centered
         momentum_buffer: Array  # b, likewise; zeros without momentum
 
     def init(self, p: Array) -> State:
-        return self.State(np.zeros_like(p), np.zeros_like(p), np.zeros_like(p))
+        return self.State(0, np.zeros_like(p), np.zeros_like(p), np.zeros_like(p))
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
         alpha = self.alpha
@@ -40,4 +41,4 @@ class RMSprop(Rule):
         d = g / (np.sqrt(variance) + self.eps)
         b = self.momentum * s.momentum_buffer + d if self.momentum else s.momentum_buffer
         p = p - self.lr * (b if self.momentum else d)
-        return p, self.State(v, a, b)
+        return p, self.State(s.step + 1, v, a, b)

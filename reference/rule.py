@@ -114,6 +114,8 @@ class Rule(ABC):
         kind = next(f.type for f in fields(cls) if f.name == name)
         if kind is bool:
             return bool(value)
+        if kind is str:
+            return cls._in_range(name, value, value, str, str, cls.ranges[name])
         if kind is int:
             return cls._in_range(name, value, value, int, Integral, POSITIVE_INTEGER)
         allowed = cls.ranges.get(name) or RANGES[name]

@@ -37,6 +37,22 @@ DOMAINS: dict[str, SearchStrategy[Any]] = {
     "v_coefficient": st.sampled_from([1.0, 0.3, 1.7]),
     "n_stages": st.integers(1, 6),
     "sigma": st.integers(6, 13),
+    "decoupled": st.booleans(),
+    "aggr": st.sampled_from(["mean", "sum", "mid"]),
+    "kappa": st.sampled_from([1.0, 0.45, 1.9]),
+    "topC": st.sampled_from([2, 1, 3, 20]),
+    "decay": st.sampled_from([0.7, 0.93, 0.36]),
+    "synced": st.booleans(),
+}
+
+# Where a rule takes a hyperparameter differently.
+DOMAINS_OF: dict[str, dict[str, SearchStrategy[Any]]] = {
+    rule: {
+        "betas": st.tuples(st.sampled_from([0.13, 0.4, 0.0, 1.6]), st.sampled_from([0.992, 0.71])),
+        "eps": st.sampled_from([1e-3, 0.02]),
+        "dampening": st.sampled_from([1.0, 0.28, 0.0]),
+    }
+    for rule in ("adai", "adaiv2")
 }
 
 VECTORS: tuple[Shape, ...] = ((5,), (1,), ())
@@ -89,7 +105,7 @@ def foci_of(rule: str) -> dict[str, Focus]:
 @st.composite
 def hyperparameters(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus) -> Hyperparameters:
     """A full set of hyperparameters that the rule accepts."""
-    domains = {**DOMAINS, **focus.where}
+    domains = {**DOMAINS, **DOMAINS_OF.get(rule, {}), **focus.where}
     names = RULES[rule].hyperparameter_names()
     drawn = {name: fixed[name] if name in fixed else draw(domains[name]) for name in names}
     try:

@@ -28,6 +28,8 @@ LAW_MODULES = (
     "test_reductions",
     "test_norm_growth",
     "test_frequency_response",
+    "test_adaptive_inertia",
+    "test_critical_gradients",
 )
 
 

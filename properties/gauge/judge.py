@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stepgauge.properties.gauge.problem import Problem
+from stepgauge.properties.gauge.problem import Problem, distance
 from stepgauge.properties.gauge.target import StepError, Target, TargetError
 from stepgauge.properties.gauge.tolerance import envelopes
 from stepgauge.reference import Array
@@ -95,7 +95,7 @@ def shares_of(error: Array, allowed: Array) -> Array:
 
 def worst_of(got: Array, expected: Array, allowed: Array) -> Worst:
     """The coordinate whose error is the largest share of what is allowed."""
-    error = np.abs(got - expected)
+    error = distance(got, expected)
     shares = shares_of(error, allowed)
     if shares.size == 0:
         return Worst(0.0, 0.0, 0.0)
@@ -104,7 +104,7 @@ def worst_of(got: Array, expected: Array, allowed: Array) -> Worst:
 
 
 def _first_divergence(problem: Problem, got: Array, expected: Array, allowed: Array) -> Divergence:
-    error = np.abs(got - expected)
+    error = distance(got, expected)
     shares = shares_of(error, allowed)
     t = int(np.argmax(np.any(shares > 1, axis=1)))
     column = int(np.argmax(shares[t]))

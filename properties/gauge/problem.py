@@ -103,6 +103,12 @@ def flatten(params: Sequence[Any]) -> Array:
     return np.concatenate([np.asarray(p, dtype=np.float64).ravel() for p in params])
 
 
+def distance(a: Array, b: Array) -> Array:
+    """|a - b|, where NaN is at no distance from NaN, nor an infinity from itself."""
+    with np.errstate(invalid="ignore"):
+        return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+
+
 def scheduled(groups: Sequence[Group], factor: float) -> list[Group]:
     """The groups with lr multiplied, as a scheduler does it."""
     if factor == 1:

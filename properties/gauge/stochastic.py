@@ -32,18 +32,20 @@ OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 NUMPY = (np.ndarray, np.generic)
 ORDERINGS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-EXACT = {"abs", "asarray", "clip", "max", "maximum", "min", "minimum", "ones_like", "where", "zeros_like"}
+EXACT = {
+    "abs", "array", "asarray", "clip", "max", "maximum", "min", "minimum", "ones_like", "stack", "where", "zeros_like",
+}  # fmt: skip
 
 
 class Decision(NamedTuple):
-    """What a comparison of the text came to; `outcome` holds the bytes of an array of booleans."""
+    """What a comparison of the text came to, as the bytes of an array of booleans, or which item was the smallest."""
 
     place: str
-    outcome: bytes
+    outcome: bytes | int
 
     @property
     def holds(self) -> bool:
-        return any(self.outcome)
+        return isinstance(self.outcome, bytes) and any(self.outcome)
 
 
 class Noise:
@@ -97,13 +99,24 @@ class Arithmetic:
 
     def decide(self, place: str, outcome: Any) -> Any:
         flags = np.asarray(outcome, dtype=bool)
-        own = Decision(place, flags.tobytes())
+        taken = self._take(Decision(place, flags.tobytes())).outcome
+        assert isinstance(taken, bytes)
+        return np.frombuffer(taken, dtype=bool).reshape(flags.shape) if flags.ndim else any(taken)
+
+    def argmin(self, x: Array) -> int:
+        """Which of a list of numbers is the smallest: a decision too."""
+        taken = self._take(Decision("np.argmin", int(np.argmin(x)))).outcome
+        assert isinstance(taken, int)
+        return taken
+
+    def _take(self, own: Decision) -> Decision:
+        """The decision of this run, or at its turn that of the run to follow."""
         taken = own
         if self.follow is not None and len(self.decisions) < len(self.follow):
             taken = self.follow[len(self.decisions)]
             self.swayed |= own != taken
         self.decisions.append(taken)
-        return np.frombuffer(taken.outcome, dtype=bool).reshape(flags.shape) if flags.ndim else taken.holds
+        return taken
 
     def sum(self, x: Array, **axes: Any) -> Any:
         """A sum in any order: each of its n terms is subject to about sqrt(n) roundings, and so is the whole."""

@@ -7,6 +7,7 @@ rule, which of its hyperparameters the target offers, and the target's own defau
 import ast
 import importlib
 import importlib.util
+import re
 import sys
 import textwrap
 import warnings
@@ -41,7 +42,8 @@ class StepError(Exception):
 
 def described(error: BaseException) -> str:
     """An exception on one line of bearable length."""
-    text = textwrap.shorten(str(error), 110, placeholder=" ...")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colours some of its messages
+    text = textwrap.shorten(plain, 110, placeholder=" ...")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from stepgauge.properties.gauge.problem import Problem, reference_trajectory
+from stepgauge.properties.gauge.problem import Problem, distance, reference_trajectory
 from stepgauge.properties.gauge.stochastic import AMPLITUDE, Decision, instrumented
 from stepgauge.reference import RULES, Array
 
@@ -69,7 +69,7 @@ class Reference:
         for kind, runs in (("arrays", ARRAY_RUNS), ("scalars", SCALAR_RUNS)):
             deviations = []
             for seed in range(1, runs + 1):
-                deviations.append(np.abs(self.run(seed, **{kind: AMPLITUDE}, follow=decisions) - centre))
+                deviations.append(distance(self.run(seed, **{kind: AMPLITUDE}, follow=decisions), centre))
                 swayed |= self.arithmetic.swayed
             # An error once made stays in the parameter, so the spread of a step holds from there on.
             spread[kind] = np.maximum.accumulate(np.max(deviations, axis=0), axis=0) / AMPLITUDE

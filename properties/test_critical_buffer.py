@@ -1,0 +1,190 @@
+"""What the buffers of critical gradients hold: against brute force, and against each other (C1 to C5, C9, C10)."""
+
+import heapq
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from stepgauge.reference import SGD, SGD_C, Array, Group, init, step
+from stepgauge.reference.critical_buffer import Entry, ReleasedHeap, RunningSum, TopC
+
+KEYS = st.sampled_from([0.5, 1.0, 2.0, 3.0, 5.0]) | st.floats(1e-3, 1e3)  # the first are equal now and then
+
+
+class BufferMachine(RuleBasedStateMachine):
+    """The exact buffer beside a sort over everything that was ever offered.
+
+    The model keeps (key, order of arrival, value) of all accepted and refused gradients. Of equal keys the older
+    stays: an incoming equal is refused, and of equal smallest the newest leaves.
+    """
+
+    capacity = 3
+    decay = 0.7
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffer = TopC()
+        self.running = RunningSum()
+        self.past: list[tuple[float, int]] = []
+        self.arrivals = 0
+
+    @rule(key=KEYS)
+    def insert(self, key: float) -> None:
+        value = np.array([float(self.arrivals), key])
+        self.buffer = self.buffer.insert(key, value, self.capacity)
+        self.running = self.running.insert(key, value, self.capacity)
+        self.past.append((key, -self.arrivals))
+        self.past = heapq.nlargest(self.capacity, self.past)  # what has left can never return: keys decay alike
+        self.arrivals += 1
+
+    @rule(key=st.sampled_from([math.nan, math.inf]))
+    def insert_what_is_not_finite(self, key: float) -> None:
+        self.buffer = self.buffer.insert(key, np.full(2, key), self.capacity)
+
+    @rule()
+    def decay_keys(self) -> None:
+        self.buffer = self.buffer.decayed(self.decay)
+        self.running = self.running.decayed(self.decay)
+        self.past = [(key * self.decay, order) for key, order in self.past]
+
+    @invariant()
+    def holds_the_largest(self) -> None:
+        held = sorted((entry.key, -int(entry.value[0])) for entry in self.buffer.entries)
+        assert held == sorted(self.past)
+
+    @invariant()
+    def is_full_or_holds_all(self) -> None:
+        assert len(self.buffer.entries) == min(self.arrivals, self.capacity)
+
+    @invariant()
+    def running_sum_holds_keys_as_large(self) -> None:
+        """Among equal keys it may keep another gradient; the keys are the same."""
+        assert sorted(self.running.keys) == sorted(self.buffer.keys)
+
+    @invariant()
+    def running_sum_is_the_sum(self) -> None:
+        if self.running.entries:
+            total = np.sum([entry.value for entry in self.running.entries], axis=0)
+            largest = 1e3 + self.arrivals
+            assert np.all(np.abs(self.running.sum - total) <= 2 * (self.arrivals + 1) * 2.0**-53 * 3 * largest)
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 5])
+@pytest.mark.parametrize("decay", [0.5, 0.99, 1.0])
+def test_buffer_is_the_brute_force_model(capacity: int, decay: float) -> None:
+    machine = type("Machine", (BufferMachine,), {"capacity": capacity, "decay": decay})
+    run_state_machine_as_test(machine, settings=settings(derandomize=True, deadline=None, max_examples=60))
+
+
+NORMS = st.lists(st.floats(0.05, 20), min_size=8, max_size=40)
+
+
+def _filled(buffer: Any, norms: list[float], capacity: int, decay: float) -> Any:
+    for t, norm in enumerate(norms):
+        buffer = buffer.insert(norm, np.array([float(t)]), capacity).decayed(decay)
+    return buffer
+
+
+@settings(derandomize=True, deadline=None)
+@given(NORMS, st.integers(1, 5), st.floats(0.3, 0.999))
+def test_c2_order_of_logarithms(norms: list[float], capacity: int, decay: float) -> None:
+    """What is stored are the C largest of ln N_s - s ln d: one order for all times."""
+    held = {int(entry.value[0]) for entry in _filled(TopC(), norms, capacity, decay).entries}
+    ranks = [math.log(norm) - s * math.log(decay) for s, norm in enumerate(norms)]
+    lowest_held = min(ranks[s] for s in held)
+    highest_left = max((rank for s, rank in enumerate(ranks) if s not in held), default=-math.inf)
+    assert highest_left <= lowest_held + 1e-9  # equal but for rounding counts as a tie
+
+
+@settings(derandomize=True, deadline=None)
+@given(NORMS, st.integers(1, 5), st.floats(0.3, 0.95))
+def test_c4_age_is_bounded(norms: list[float], capacity: int, decay: float) -> None:
+    """With norms in [a, b] nothing stays longer than C + ceil(ln(b / a) / ln(1 / d)) steps."""
+    bound = capacity + math.ceil(math.log(max(norms) / min(norms)) / math.log(1 / decay))
+    buffer = TopC()
+    for t, norm in enumerate(norms):
+        buffer = buffer.insert(norm, np.array([float(t)]), capacity).decayed(decay)
+        if len(buffer.entries) == capacity:
+            assert all(t - int(entry.value[0]) <= bound for entry in buffer.entries)
+
+
+@settings(derandomize=True, deadline=None)
+@given(NORMS, st.integers(2, 5), st.floats(0.3, 0.999))
+def test_c3_the_released_heap_drops_the_smallest_but_may_refuse_a_larger(
+    norms: list[float], capacity: int, decay: float
+) -> None:
+    """It polls no less than the smallest key, drops only the smallest, and holds no more than the exact buffer."""
+    heap = ReleasedHeap()
+    for t, norm in enumerate(norms):
+        before = heap.keys
+        heap = heap.insert(norm, np.array([float(t)]), capacity)
+        if len(before) == capacity:
+            assert before[0] >= min(before)
+            assert sorted(heap.keys) in (sorted(before), sorted((*before, norm))[1:])
+        heap = heap.decayed(decay)
+    assert sum(heap.keys) <= sum(_filled(TopC(), norms, capacity, decay).keys) * (1 + 1e-12)
+
+
+def test_c3_minimal_example() -> None:
+    """Keys 1, 5, 2, then 6: the heap is [5, 2, 6], polls 5, and refuses 3 where 2 is the smallest."""
+    heap, exact = (_filled(buffer, [1.0, 5.0, 2.0, 6.0], 3, 1.0) for buffer in (ReleasedHeap(), TopC()))
+    assert heap.keys == (5.0, 2.0, 6.0)
+    assert heap.insert(3.0, np.zeros(1), 3) == heap
+    assert sorted(exact.insert(3.0, np.zeros(1), 3).keys) == [3.0, 5.0, 6.0]
+
+
+def test_entries_compare_by_key_alone() -> None:
+    assert Entry(1.0, np.ones(2)) < Entry(2.0, np.zeros(2))
+    assert not Entry(1.0, np.ones(2)) < Entry(1.0, np.zeros(2))
+
+
+def _quadratic(rule_: SGD_C, steps: int) -> float:
+    """The distance to the minimum of (x^2 + 0.3 y^2) / 2 after some steps from (1, 1)."""
+    curvature = np.array([1.0, 0.3])
+    groups, params = [Group(rule_, [0])], [np.ones(2)]
+    states = init(groups, params)
+    for _ in range(steps):
+        params, states = step(groups, params, [curvature * params[0]], states)
+    return float(np.max(np.abs(params[0])))
+
+
+def test_c9_it_converges_only_if_it_forgets() -> None:
+    """With decay 1 the first, largest gradients are kept for ever."""
+    remembering, forgetting = (SGD_C(lr=0.05, topC=5, decay=decay) for decay in (1.0, 0.9))
+    assert _quadratic(forgetting, 2000) < 1e-20
+    assert _quadratic(remembering, 2000) > 0.1
+
+
+@pytest.mark.parametrize(("aggr", "expected"), [("sum", 119.0), ("mean", 60.0), ("mid", 60.0)])
+def test_c10_sum_is_about_twice_the_rate(aggr: str, expected: float) -> None:
+    """Under a constant gradient the sum moves 1 + 2 (T - 1) gradients in T steps, the others T."""
+    rule_ = SGD_C(lr=1.0, aggr=aggr)
+    groups, params = [Group(rule_, [0])], [np.zeros(3)]
+    states = init(groups, params)
+    for _ in range(60):
+        params, states = step(groups, params, [np.ones(3)], states)
+    assert params[0] == pytest.approx(-expected, rel=1e-13)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_gradient_that_is_not_finite_is_not_stored(bad: float) -> None:
+    """It goes into the parameter as in the vanilla rule, and is forgotten."""
+    rule_, vanilla = SGD_C(lr=0.1), SGD(lr=0.1)
+    p, g = np.ones(2), np.array([bad, 1.0])
+    moved, state = rule_.step(p, g, rule_.init(p))
+    assert np.array_equal(moved, vanilla.step(p, g, vanilla.init(p))[0], equal_nan=True)
+    assert state.buffer.entries == ()
+
+
+def test_parameter_without_gradient_keeps_its_keys() -> None:
+    groups = [Group(SGD_C(lr=0.1, decay=0.5), [0, 1])]
+    params: list[Array] = [np.ones(2), np.ones(2)]
+    params, states = step(groups, params, [np.ones(2), np.ones(2)], init(groups, params))
+    _, after = step(groups, params, [np.ones(2), None], states)
+    assert after[1].buffer.keys == states[1].buffer.keys
+    assert after[0].buffer.keys[0] == states[0].buffer.keys[0] * 0.5
