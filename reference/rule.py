@@ -114,6 +114,8 @@ class Rule(ABC):
         kind = next(f.type for f in fields(cls) if f.name == name)
         if kind is bool:
             return bool(value)
+        if kind == int | None:
+            return None if value is None else cls._in_range(name, value, value, int, Integral, POSITIVE_INTEGER)
         if kind is str:
             return cls._in_range(name, value, value, str, str, cls.ranges[name])
         if kind is int:
