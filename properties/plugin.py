@@ -49,7 +49,8 @@ def own_layers() -> Iterator[tuple[str, str]]:
         layers.append(("torch_bind", torch_bind.RULES))
     for layer, rules in layers:
         for rule, factory in rules.items():
-            yield rule, f"stepgauge.{layer}:{factory.__name__}"
+            if not RULES[rule].sees_layers:
+                yield rule, f"stepgauge.{layer}:{factory.__name__}"
 
 
 def _targets(config: pytest.Config) -> list[tuple[str, str]]:

@@ -11,7 +11,9 @@ from stepgauge.reference.adamp import AdamP
 from stepgauge.reference.adamw import AdamW
 from stepgauge.reference.adamw_c import AdamW_C
 from stepgauge.reference.driver import Group, init, step
+from stepgauge.reference.frog import Frog
 from stepgauge.reference.fsgdm import FSGDM
+from stepgauge.reference.kfrog import KFrog
 from stepgauge.reference.rmsprop import RMSprop
 from stepgauge.reference.rmsprop_c import RMSprop_C
 from stepgauge.reference.rule import Array, Rule, Sum
@@ -33,6 +35,8 @@ RULES: dict[str, type[Rule]] = {
     "rmsprop_c": RMSprop_C,
     "adam_c": Adam_C,
     "adamw_c": AdamW_C,
+    "frog": Frog,
+    "kfrog": KFrog,
 }
 
 __all__ = [
@@ -40,12 +44,20 @@ __all__ = [
     "RULES",
     "SGD",
     "SGDP",
+    "SGD_C",
+    "Adai",
+    "AdaiV2",
     "Adam",
     "AdamP",
     "AdamW",
+    "AdamW_C",
+    "Adam_C",
     "Array",
+    "Frog",
     "Group",
+    "KFrog",
     "RMSprop",
+    "RMSprop_C",
     "Rule",
     "Sum",
     "init",

@@ -39,6 +39,8 @@ class Frog(Rule):
     dialects: ClassVar[tuple[str, ...]] = ("published", "released")
     ranges: ClassVar[dict[str, Range]] = dict.fromkeys(("lr_other_ratio", "tau", "denom_eps"), AT_LEAST_ZERO)
 
+    sees_layers: ClassVar[bool] = True
+
     class State(NamedTuple):
         step: int  # steps in which this parameter had a gradient; nothing depends on it
         momentum_buffer: Array  # M, shape and dtype of p

@@ -35,6 +35,8 @@ class KFrog(Rule):
     same_as: ClassVar[Mapping[str, str]] = {"released": "published"}
     ranges: ClassVar[dict[str, Range]] = {"y_momentum": Range(lambda x: 0 <= x < 1, "in [0, 1)")}
 
+    sees_layers: ClassVar[bool] = True
+
     class State(NamedTuple):
         step: int  # steps in which this parameter had a gradient
         momentum_buffer: Array  # M, shape and dtype of p

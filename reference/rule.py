@@ -76,6 +76,7 @@ class Rule(ABC):
     ranges: ClassVar[Mapping[str, Range]] = {}
     State: ClassVar[Any]  # the record of a parameter's state, a NamedTuple
     pools_over: ClassVar[Literal["nothing", "group", "all"]] = "nothing"
+    sees_layers: ClassVar[bool] = False  # whether a layer's gradient comes as a record of what the layer saw
 
     def __post_init__(self) -> None:
         for name, value in self.hyperparameters().items():

@@ -18,6 +18,8 @@ from stepgauge.properties.gauge.problem import Hyperparameters, Recipe, Settings
 from stepgauge.properties.gauge.target import UsageError
 from stepgauge.reference import RULES
 
+DRAWN = [name for name, rule in RULES.items() if not rule.sees_layers]  # the rules that problems are drawn for
+
 # Values that a port could confuse are apart: no 1 - beta equals a delta, a wd_ratio or a dampening (at the defaults of
 # AdamP all of them are 0.1), and a momentum is neither a beta nor its complement.
 DOMAINS: dict[str, SearchStrategy[Any]] = {

@@ -258,6 +258,8 @@ def make_target(
     Raises:
         TargetError: it cannot be built, or what it builds is no optimizer.
     """
+    if RULES[rule].sees_layers:
+        raise UsageError(f"{rule} steps along what its layers saw: targets are not driven through a network yet")
     if isinstance(factory, type) and issubclass(factory, Rule):
         return RuleTarget(name, factory, rule)
     from stepgauge.properties.gauge.torch_target import TorchTarget

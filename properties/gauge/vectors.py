@@ -3,6 +3,8 @@
 A file is JSON: {"schema": 1, "rule", "dialect", "dtype", "source", "cases"}. A case has `hyperparameters`, `groups`
 (indices into the parameters, with overrides), `shapes`, `initial` (a flat row-major list per parameter), `steps` (each
 with `grads`, null where absent, and the `params` after it) and `final_state` (the release's state, under its names).
+A case of a rule that sees layers has one Conv2d instead: its `convolution`, weight and bias by name, and in each step
+the layer's `input`, the `output_gradient` and the `state` after it.
 """
 
 import json
@@ -16,6 +18,7 @@ import numpy as np
 from stepgauge.properties.gauge.target import described
 from stepgauge.properties.gauge.tolerance import ROUNDOFF
 from stepgauge.reference import RULES, Array, Group, init, step
+from stepgauge.reference.layers import Convolution, layers_of
 
 SCHEMA = 1
 UNITS = 8  # of roundoff, at the scale of a parameter and its displacement
@@ -44,9 +47,9 @@ class Case:
     id: str
     groups: list[Group]
     initial: list[Array]
-    gradients: list[list[Array | None]]
+    gradients: list[list[Any]]
     params: list[list[Array]]
-    final_state: list[Mapping[str, Any]]
+    states: Mapping[int, list[Mapping[str, Any]]]  # after the steps (from 0) for which they are recorded
 
 
 def verify(file: Path) -> list[Replay]:
@@ -87,8 +90,9 @@ def _cases(document: Mapping[str, Any]) -> list[Case]:
     cases = []
     for k, recorded in enumerate(document["cases"]):
         name = recorded.get("id", f"case {k}") if isinstance(recorded, dict) else f"case {k}"
+        read = _layer_case if RULES[document["rule"]].sees_layers else _case
         try:
-            cases.append(_case(name, recorded, document))
+            cases.append(read(name, recorded, document))
         except KeyError as error:
             raise VectorError(f"is corrupt: {name} has no {error}") from error
         except (TypeError, ValueError, IndexError, AttributeError) as error:
@@ -119,8 +123,46 @@ def _case(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -
         initial=arrays(recorded["initial"]),
         gradients=[arrays(s["grads"]) for s in recorded["steps"]],
         params=[arrays(s["params"]) for s in recorded["steps"]],
-        final_state=states,
+        states={len(recorded["steps"]) - 1: states},
     )
+
+
+def _layer_case(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Case:
+    """The weight as a layer, the bias as another parameter: so the release has it."""
+    dtype = document["dtype"]
+    rule = RULES[document["rule"]](**recorded["hyperparameters"], dialect=document["dialect"])
+    weight, bias = (tuple(recorded["shapes"][part]) for part in ("weight", "bias"))
+    flat = (weight[0], -1)
+
+    def both(values: Mapping[str, Any]) -> list[Array]:
+        return [np.array(values["weight"], dtype).reshape(flat), np.array(values["bias"], dtype).reshape(bias)]
+
+    gradients: list[list[Any]] = []
+    for step_ in recorded["steps"]:
+        grads = both(step_["grads"])
+        x = np.array(step_["input"], dtype).reshape(recorded["shapes"]["input"])
+        y = np.array(step_["output_gradient"], dtype).reshape(step_["output_shape"])
+        gradients.append(
+            [*layers_of(grads[0].reshape(weight), None, x, y, _geometry(recorded["convolution"])), grads[1]]
+        )
+    return Case(
+        id=name,
+        groups=[Group(rule, [0, 1])],
+        initial=both(recorded["initial"]),
+        gradients=gradients,
+        params=[both(s["params"]) for s in recorded["steps"]],
+        states={t: [s["state"]["weight"], s["state"]["bias"]] for t, s in enumerate(recorded["steps"])},
+    )
+
+
+def _geometry(recorded: Mapping[str, Any]) -> Convolution:
+    def pair(name: str, default: int) -> tuple[int, int]:
+        value = recorded.get(name, default)
+        return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+    height, width = pair("padding", 0)
+    sides = ((height, height), (width, width))
+    return Convolution(pair("kernel_size", 1), pair("stride", 1), sides, pair("dilation", 1))
 
 
 def replay(case: Case, dtype: str) -> Replay:
@@ -136,21 +178,28 @@ def replay(case: Case, dtype: str) -> Replay:
 
 
 def _comparisons(case: Case) -> Iterator[tuple[str, Array, Array, float]]:
-    """(what, got, expected, scale): the parameters after each step, then the state after the last."""
+    """(what, got, expected, scale): the parameters after each step, and the state where it is recorded."""
     params, states = list(case.initial), init(case.groups, case.initial)
+    sizes = _sizes(case)
     for t, (grads, recorded) in enumerate(zip(case.gradients, case.params, strict=True)):
         params, states = step(case.groups, params, grads, states)
         for i, (got, expected, start) in enumerate(zip(params, recorded, case.initial, strict=True)):
             yield f"parameter {i} after step {t + 1}", got, expected, _largest(expected - start) + _largest(start)
+        for i, (state, fields) in enumerate(zip(states, case.states.get(t, []), strict=False)):
+            for name, value in fields.items():
+                got = np.asarray(_found(state, STATE_NAMES.get(name, name)))
+                expected = np.reshape(np.asarray(value, dtype=np.float64), np.shape(got))
+                yield f"{name} of parameter {i} after step {t + 1}", got, expected, sizes[name]
+
+
+def _sizes(case: Case) -> dict[str, float]:
+    """The largest number in each field of the state, over the case: what its entries were rounded beside."""
     sizes: dict[str, float] = {}
-    for recorded_state in case.final_state:
-        for name, value in recorded_state.items():
-            sizes[name] = max(sizes.get(name, 0.0), _largest(np.asarray(value)))
-    for i, (state, recorded_state) in enumerate(zip(states, case.final_state, strict=False)):
-        for name, value in recorded_state.items():
-            got = np.asarray(_found(state, STATE_NAMES.get(name, name)))
-            expected = np.reshape(np.asarray(value, dtype=np.float64), np.shape(got))
-            yield f"{name} of parameter {i} at the end", got, expected, sizes[name]
+    for states in case.states.values():
+        for fields in states:
+            for name, value in fields.items():
+                sizes[name] = max(sizes.get(name, 0.0), _largest(np.asarray(value)))
+    return sizes
 
 
 def _found(state: Any, name: str) -> Any:
