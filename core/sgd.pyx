@@ -26,9 +26,9 @@ class SGD(reference.SGD):
         if self.momentum == 0:
             p_, g_ = flattened(p, g)
             if p.dtype == np.float32:
-                plain[float](p_, g_, self.lr, self.weight_decay)
+                plain[float](self, p_, g_)
             else:
-                plain[double](p_, g_, self.lr, self.weight_decay)
+                plain[double](self, p_, g_)
             return p, s
         first = s.momentum_buffer is None
         b = np.empty_like(p) if first else s.momentum_buffer
@@ -40,27 +40,37 @@ class SGD(reference.SGD):
         return p, self.State(b)
 
 
-cdef int plain(floating[::1] p, const floating[::1] g, floating lr, floating weight_decay) except -1:
+cdef int plain(rule, floating[::1] p, const floating[::1] g) except -1:
+    cdef floating lr = rule.lr, weight_decay = rule.weight_decay
+    cdef bint decays = rule.weight_decay != 0
     cdef Py_ssize_t i
     with nogil:
         for i in range(p.shape[0]):
-            p[i] = p[i] - lr * (g[i] + weight_decay * p[i])
+            p[i] = p[i] - lr * decayed(g[i], p[i], weight_decay, decays)
     return 0
 
 
 cdef int heavy_ball(rule, floating[::1] p, const floating[::1] g, floating[::1] b, bint first) except -1:
     cdef floating lr = rule.lr, weight_decay = rule.weight_decay
     cdef floating momentum = rule.momentum, undampened = 1 - rule.dampening
-    cdef bint nesterov = rule.nesterov
+    cdef bint nesterov = rule.nesterov, decays = rule.weight_decay != 0
+    cdef floating d
     cdef Py_ssize_t i
     with nogil:
         if nesterov:  # by hand, since gcc hoists only one of two invariant branches out of a loop
             for i in range(p.shape[0]):
-                p[i] = p[i] - lr * lookahead(g[i] + weight_decay * p[i], &b[i], momentum, undampened, first)
+                d = decayed(g[i], p[i], weight_decay, decays)
+                p[i] = p[i] - lr * lookahead(d, &b[i], momentum, undampened, first)
         else:
             for i in range(p.shape[0]):
-                p[i] = p[i] - lr * averaged(g[i] + weight_decay * p[i], &b[i], momentum, undampened, first)
+                d = decayed(g[i], p[i], weight_decay, decays)
+                p[i] = p[i] - lr * averaged(d, &b[i], momentum, undampened, first)
     return 0
+
+
+cdef inline floating decayed(floating g, floating p, floating weight_decay, bint decays) noexcept nogil:
+    """The gradient with coupled decay; without decay an infinite parameter leaves it alone."""
+    return g + weight_decay * p if decays else g
 
 
 cdef inline floating lookahead(

@@ -32,7 +32,8 @@ class Adam(Rule):
         return self.State(0, np.zeros_like(p), np.zeros_like(p), np.zeros_like(p))
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
-        return self.descend(p, g + self.weight_decay * p, s)
+        g = g + self.weight_decay * p if self.weight_decay else g
+        return self.descend(p, g, s)
 
     def descend(self, p: Array, g: Array, s: State) -> tuple[Array, State]:
         """The step without decay."""

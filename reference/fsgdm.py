@@ -59,7 +59,7 @@ class FSGDM(Rule):
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
         t = s.step + 1
         u, v = self.pole(t), self.v_coefficient
-        d = g + self.weight_decay * p
+        d = g + self.weight_decay * p if self.weight_decay else g
         m = d if s.momentum_buffer is None else u * s.momentum_buffer + v * d
         p = p - self.lr * m
         return p, self.State(t, m)

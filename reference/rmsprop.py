@@ -34,7 +34,7 @@ class RMSprop(Rule):
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
         alpha = self.alpha
-        g = g + self.weight_decay * p
+        g = g + self.weight_decay * p if self.weight_decay else g
         v = alpha * s.square_avg + (1 - alpha) * g * g
         a = alpha * s.grad_avg + (1 - alpha) * g if self.centered else s.grad_avg
         variance = v - a * a if self.centered else v

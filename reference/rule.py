@@ -42,6 +42,7 @@ class Range(NamedTuple):
 AT_LEAST_ZERO = Range(lambda x: x >= 0, "at least 0")
 FRACTION = Range(lambda x: 0 <= x < 1, "in [0, 1)")
 POSITIVE_INTEGER = Range(lambda x: x >= 1, "an integer of at least 1")
+EITHER = Range(lambda _: True, "True or False")
 ANY = Range(lambda x: not math.isnan(x), "a number, not NaN")
 
 # A name means the same in every rule; a rule that departs from this says so in its own `ranges`.
@@ -114,7 +115,7 @@ class Rule(ABC):
         """
         kind = next(f.type for f in fields(cls) if f.name == name)
         if kind is bool:
-            return bool(value)
+            return cls._in_range(name, value, value, bool, (bool, np.bool_), EITHER)
         if kind == int | None:
             return None if value is None else cls._in_range(name, value, value, int, Integral, POSITIVE_INTEGER)
         if kind is str:
@@ -125,13 +126,15 @@ class Rule(ABC):
         if kind is float:
             return cls._in_range(name, value, value, float, Real, allowed)
         length = len(get_args(kind))
-        if not isinstance(value, Sequence) or len(value) != length:
+        if not isinstance(value, (Sequence, np.ndarray)) or len(value) != length:
             raise ValueError(f"Invalid {name}: {value} (must be {length} numbers)")
         return tuple(cls._in_range(name, value, part, float, Real, allowed) for part in value)
 
     @classmethod
-    def _in_range(cls, name: str, value: Any, part: Any, kind: type, number: type, allowed: Range) -> Any:
-        if isinstance(part, bool) or not isinstance(part, number) or not allowed.holds(part):
+    def _in_range(cls, name: str, value: Any, part: Any, kind: Any, of: Any, allowed: Range) -> Any:
+        if not isinstance(part, of) or (isinstance(part, bool) and kind is not bool):
+            raise ValueError(f"Invalid {name}: {value!r} (must be a {kind.__name__}, {allowed.words})")
+        if not allowed.holds(part):
             raise ValueError(f"Invalid {name}: {value} (must be {allowed.words})")
         return kind(part)
 

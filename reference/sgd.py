@@ -30,7 +30,7 @@ class SGD(Rule):
         return self.State(None)
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
-        g = g + self.weight_decay * p
+        g = g + self.weight_decay * p if self.weight_decay else g
         if self.momentum == 0:
             return p - self.lr * g, s
         b = g if s.momentum_buffer is None else self.momentum * s.momentum_buffer + (1 - self.dampening) * g

@@ -22,7 +22,7 @@ def sgd(
     nesterov: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """The parameter and the state after one step; pure."""
-    g = g + weight_decay * p
+    g = g + weight_decay * p if weight_decay else g
     if momentum == 0:
         return p - lr * g, momentum_buffer
     b = g if momentum_buffer is None else momentum * momentum_buffer + (1 - dampening) * g

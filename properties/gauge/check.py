@@ -70,10 +70,6 @@ class Check:
     body: Body
     applies: Callable[[Target], bool]
 
-    @property
-    def documentation(self) -> str:
-        return self.body.__doc__ or ""
-
 
 CHECKS: dict[str, Check] = {}
 

@@ -50,7 +50,8 @@ class Bench:
     def __init__(self, exam: Examination) -> None:
         self.target: Any = exam.target
         rng = np.random.default_rng(exam.options.seed)
-        hyperparameters = exam.problems(1, only={"random"}, fixed=_lively(exam))[0].groups[0].hyperparameters
+        fixed = exam.lively(options=True)
+        hyperparameters = exam.problems(1, only={"random"}, fixed=fixed)[0].groups[0].hyperparameters
         self.settings = Settings(hyperparameters, (0, 1, 2))
         self.initial = [rng.standard_normal(s) for s in SHAPES]
         self.gradients = [[rng.standard_normal(s) for s in SHAPES] for _ in range(STEPS)]
@@ -79,16 +80,11 @@ class Bench:
         return params
 
 
-def _lively(exam: Examination) -> dict[str, Any]:
-    """Hyperparameters under which state and decay matter, where the target lets us choose them."""
-    lively = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.02, "dampening": 0.0, "n_stages": 3, "sigma": 6}
-    return {n: v for n, v in lively.items() if n in exam.target.offers and n not in exam.options.set}
-
-
 def _must_equal(params: Sequence[Any], expected: Sequence[Any], what: str) -> None:
-    worst = max(float((p.detach() - q.detach()).abs().max()) for p, q in zip(params, expected, strict=True))
-    if worst != 0:  # NaN included
-        raise Failed(f"{what}: off by {worst:.2g}", worst, 0.0)
+    for p, q in zip(params, expected, strict=True):
+        if not bool((p.detach() == q.detach()).all()):  # NaN included
+            worst = float((p.detach() - q.detach()).abs().max())
+            raise Failed(f"{what}: off by {worst:.2g}", worst, 0.0)
 
 
 def _owned(optimizer: Any) -> list[Any]:
@@ -267,12 +263,18 @@ def unknown_keyword(bench: Bench) -> None:
 
 @contract("contract/add-param-group")
 def add_param_group(bench: Bench) -> None:
-    """A parameter group added after the first steps is stepped, with its own hyperparameters at the defaults given."""
+    """A parameter group added after the first steps is stepped as by a fresh optimizer (moved at all, if pooled)."""
     params = bench.params()
     optimizer = bench.optimizer(params[:2])
     bench.train(optimizer, params[:2], range(2))
     before = params[2].detach().clone()
-    optimizer.add_param_group({"params": [params[2]]})
-    bench.train(optimizer, params, range(2, 4))
+    optimizer.add_param_group({"params": params[2:]})
+    alone = bench.params()[2:]
+    for stepper, (p,) in ((optimizer, params[2:]), (bench.optimizer(alone), alone)):
+        for t in range(2):
+            p.grad = bench.target.tensor(bench.gradients[t][2])
+            stepper.step()
     if bool((params[2].detach() == before).all()):
         raise Failed("does not step the added parameter")
+    if bench.target.record.pools_over == "nothing":
+        _must_equal(params[2:], alone, "steps the added parameter otherwise than a fresh optimizer")

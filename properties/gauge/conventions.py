@@ -1,18 +1,21 @@
 """Checks of what papers leave open: absent and empty gradients."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from stepgauge.properties.gauge.check import Failed, check
+from stepgauge.properties.gauge.check import Failed, NotApplicable, check
 from stepgauge.properties.gauge.examination import Examination
-from stepgauge.properties.gauge.problem import Problem, Settings
-from stepgauge.properties.gauge.target import StepError
+from stepgauge.properties.gauge.problem import Problem, Settings, reference_trajectory
+from stepgauge.properties.gauge.target import StepError, TargetError
 from stepgauge.reference import Array
 
 
 def _example(exam: Examination, shapes: list[tuple[int, ...]], absent: set[tuple[int, int]]) -> Problem:
     """Four steps with random gradients, absent where (step, parameter) is listed."""
     rng = np.random.default_rng(exam.options.seed)
-    hyperparameters = exam.problems(1, only={"random"})[0].groups[0].hyperparameters
+    fixed = exam.lively(options=True)
+    hyperparameters = exam.problems(1, only={"random"}, fixed=fixed)[0].groups[0].hyperparameters
     gradients = [
         [None if (t, i) in absent else rng.standard_normal(shape) for i, shape in enumerate(shapes)] for t in range(4)
     ]
@@ -25,6 +28,8 @@ def _run(exam: Examination, problem: Problem) -> Array:
         return exam.target.run(problem)
     except StepError as error:
         raise Failed(str(error)) from error
+    except TargetError as error:
+        raise NotApplicable(str(error)) from error
 
 
 @check("convention/absent-gradient", "convention")
@@ -58,6 +63,21 @@ def no_gradients(exam: Examination) -> None:
 def empty_parameter(exam: Examination) -> None:
     """Parameters without elements, such as the empty shards of a sharded model, are accepted."""
     _run(exam, _example(exam, [(2, 3), (0, 3), (3, 0), (0,)], set()))
+
+
+@check("convention/non-finite-gradient", "convention")
+def non_finite_gradient(exam: Examination) -> None:
+    """NaN and infinite gradients go where the rule's arithmetic takes them, and leave the other parameters alone."""
+    problem = _example(exam, [(2, 3), (4,)], set())
+    spoilt = [[np.array(g) for g in grads if g is not None] for grads in problem.gradients]
+    spoilt[1][0][0, 1], spoilt[2][0][1, 2] = np.nan, np.inf
+    problem = replace(problem, gradients=spoilt)
+    got = _run(exam, problem)
+    expected = [reference_trajectory(problem, problem.rule_groups(exam.target.record, d)) for d in exam.dialects]
+    if not any(np.array_equal(np.isnan(got), np.isnan(e)) for e in expected):
+        raise Failed(
+            f"{int(np.isnan(got[-1]).sum())} NaN at the end, where the rule has {int(np.isnan(expected[0][-1]).sum())}"
+        )
 
 
 @check("convention/0-d-parameter", "convention")

@@ -16,10 +16,13 @@ Level = Literal["quick", "standard", "deep"]
 # Problems of each focus, and of each law.
 PROBLEMS: Mapping[Level, int] = {"quick": 3, "standard": 10, "deep": 60}
 LAW_PROBLEMS: Mapping[Level, int] = {"quick": 1, "standard": 4, "deep": 30}
-LONG_STEPS: Mapping[Level, int] = {"quick": 150, "standard": 600, "deep": 3000}
+LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 400, "deep": 3000}
 
 # A hyperparameter that a target lacks is held at its neutral value; where none is named here, at the rule's default.
 NEUTRAL = {"weight_decay": 0.0}
+
+# Values at which no part of a rule is idle; stages are uneven, and all passed in a few steps.
+LIVELY = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.02, "dampening": 0.0, "n_stages": 3, "sigma": 7}
 
 CHECK_MODULES = ("trajectories", "interface", "conventions", "contract")
 LAW_MODULES = (
@@ -71,7 +74,7 @@ class Examination:
         names = self.target.record.hyperparameter_names()
         try:
             self.target.record.canonical_dialect("" if self.options.dialect == "auto" else self.options.dialect)
-            for name, value in self.options.set.items():
+            for name, value in {**self.target.pinned, **self.options.set}.items():
                 if name not in names:
                     raise UsageError(f"{self.target.rule} has no hyperparameter {name!r}: it has {', '.join(names)}")
                 self.target.record.checked(name, value)
@@ -91,17 +94,37 @@ class Examination:
 
     @cached_property
     def fixed(self) -> Hyperparameters:
-        """The hyperparameters that are not drawn: those set by the user, and those that the target lacks.
+        """The hyperparameters that are not drawn: set by the user, pinned in the target's keywords, or lacking there.
 
         Raises:
             TargetError: the target lacks one that has no default.
         """
         defaults = self.target.record.defaults()
-        missing = [n for n in self.not_offered if n not in {**defaults, **NEUTRAL, **self.options.set}]
+        known = {**defaults, **NEUTRAL, **self.target.pinned, **self.options.set}
+        missing = [n for n in self.not_offered if n not in known]
         if missing:
             raise TargetError(f"does not offer {missing[0]}, which has no default; say --set {missing[0]}=VALUE")
-        neutral = {n: NEUTRAL.get(n, defaults.get(n)) for n in self.not_offered}
-        return {**neutral, **self.options.set}
+        return {n: known[n] for n in known if n in self.not_offered or n in self.options.set}
+
+    def lively(self, *, options: bool) -> Hyperparameters:
+        """Hyperparameters under which every part of the rule matters, its switches all on or all off.
+
+        Of what the target lets us choose; a switch that does not go with the rest stays off.
+        """
+        chosen = {n: v for n, v in LIVELY.items() if n in self.target.offers and n not in self.options.set}
+        record = self.target.record
+        for name in self.target.offers - self.fixed.keys():
+            if isinstance(record.defaults().get(name), bool):
+                chosen[name] = options and self._legal({**chosen, name: True})
+        return chosen
+
+    def _legal(self, chosen: Hyperparameters) -> bool:
+        defaults = {"lr": 0.05, **self.target.record.defaults()}
+        try:
+            self.target.record(**{**defaults, **self.fixed, **chosen})
+        except ValueError:
+            return False
+        return True
 
     def recipes(self, per_focus: int, **constraints: Any) -> list[Any]:
         from stepgauge.properties.gauge.drawing import problems_of
@@ -129,7 +152,7 @@ class Examination:
         """Run one check; whatever it raises becomes a result."""
         try:
             finding = check.body(self) or Finding()
-        except (UsageError, TargetError):
+        except UsageError:
             raise
         except Failed as failure:
             return Result(check.id, check.category, "fail", failure.error, failure.allowed, str(failure))

@@ -27,7 +27,7 @@ OUT_OF_RANGE: dict[str, Any] = {
 @check("interface/hyperparameters", "interface")
 def hyperparameters(exam: Examination) -> Finding:
     """Every hyperparameter of the rule can be set, under the rule's name or one given with --rename."""
-    missing = exam.not_offered
+    missing = [n for n in exam.not_offered if n not in exam.target.pinned]
     if missing:
         raise Failed(f"not offered: {', '.join(missing)}")
     extra = exam.target.extra
@@ -55,7 +55,8 @@ def validation(exam: Examination) -> None:
         raise NotApplicable("offers no hyperparameter to refuse")
     accepted, odd = [], []
     for name, value in tried.items():
-        valid = {**exam.problems(1, only={"random"})[0].groups[0].hyperparameters}
+        fixed = exam.lively(options=False)
+        valid = exam.problems(1, only={"random"}, fixed=fixed)[0].groups[0].hyperparameters
         try:
             exam.target.init([np.zeros((2, 2))], [Settings({**valid, name: value}, (0,))], maximize=False)
             accepted.append(f"{name}={value}")

@@ -42,9 +42,10 @@ class Outcome:
     Attributes:
         worst: the error that is the largest share of what is allowed.
         divergences: where it diverges, for the dialects that it does not follow.
-        ambiguous: rounding sways a decision here, or rounding is unbounded; any continuation was accepted.
+        ambiguous: rounding sways a decision here, or may do anything; whatever it may lead to was accepted.
         narrow_scalars: it is within bounds only if scalars, too, may be rounded to this precision.
-        failure: what the target raised, if it did.
+        failure: what the target raised in a step, if it did.
+        refusal: what it raised when it was given the hyperparameters.
         regimes: what is special about the problem, the decisions taken in it included.
     """
 
@@ -55,23 +56,36 @@ class Outcome:
     ambiguous: bool = False
     narrow_scalars: bool = False
     failure: str | None = None
+    refusal: str | None = None
     regimes: frozenset[str] = frozenset()
 
+    @property
+    def judged(self) -> bool:
+        """Whether the problem says anything of the rule.
+
+        Not if the target refused its hyperparameters, nor if it raised where a gradient was absent: that is a matter of
+        conventions, checked as such, and no wrong number.
+        """
+        absent = any(g is None for grads in self.problem.gradients for g in grads)
+        return self.refusal is None and not (self.failure is not None and absent)
+
     def follows(self, dialect: str) -> bool:
-        return self.failure is None and dialect not in self.divergences
+        return self.failure is None and self.refusal is None and dialect not in self.divergences
 
 
 def judge(target: Target, problem: Problem, dtype: str, dialects: Sequence[str]) -> Outcome:
     """Drive the target through the problem and compare it with every dialect."""
     candidates = {dialect: envelopes(problem, dialect, dtype) for dialect in dialects}
     nominal = candidates[dialects[0]][0]
-    ambiguous = any(len(found) > 1 or not np.isfinite(found[0].arrays).all() for found in candidates.values())
+    ambiguous = any(len(found) > 1 or not found[0].bounded(dtype) for found in candidates.values())
     held = {decision.place for decision in nominal.decisions if decision.holds}
     regimes = problem.regimes | held | {dtype}
     try:
         got = target.run(problem, dtype)
-    except (StepError, TargetError) as error:
+    except StepError as error:
         return Outcome(problem, dtype, {}, {}, ambiguous, failure=str(error), regimes=regimes)
+    except TargetError as error:
+        return Outcome(problem, dtype, {}, {}, ambiguous, refusal=str(error), regimes=regimes)
     worst, divergences, narrow = {}, {}, False
     for dialect, found in candidates.items():
         envelope = min(found, key=lambda e: worst_of(got, e.centre, e.allowed(dtype)).share)
@@ -79,17 +93,18 @@ def judge(target: Target, problem: Problem, dtype: str, dialects: Sequence[str])
         if worst[dialect].share <= 1:
             continue
         allowed = envelope.allowed(dtype, narrow_scalars=True)
-        if worst_of(got, envelope.centre, allowed).share <= 1:
-            narrow = True
+        granted = worst_of(got, envelope.centre, allowed)
+        if granted.share <= 1:
+            narrow, worst[dialect] = True, granted
         else:
             divergences[dialect] = _first_divergence(problem, got, envelope.centre, allowed)
     return Outcome(problem, dtype, worst, divergences, ambiguous, narrow, regimes=regimes)
 
 
 def shares_of(error: Array, allowed: Array) -> Array:
-    """Errors as shares of what is allowed: 0 where there is no error, inf where none is allowed or it is NaN."""
+    """Errors as shares of what is allowed: 0 where there is no error or no bound, inf where NaN or none is allowed."""
     with np.errstate(all="ignore"):
-        shares = np.where(error == 0, 0.0, error / allowed)
+        shares = np.where((error == 0) | ~np.isfinite(allowed), 0.0, error / allowed)
     return np.nan_to_num(shares, nan=np.inf, posinf=np.inf)
 
 

@@ -5,16 +5,16 @@ a pytest test over the project's own layers (or over --target). Its body gets th
 it raises `Failed` through `within`.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.check import CHECKS, Check, Failed, Finding, NotApplicable
+from stepgauge.properties.gauge.check import CHECKS, Check, Failed, Finding, Inconclusive, NotApplicable
 from stepgauge.properties.gauge.examination import LAW_PROBLEMS, Examination
 from stepgauge.properties.gauge.judge import worst_of
 from stepgauge.properties.gauge.problem import Problem
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.target import Target, TargetError
 from stepgauge.properties.gauge.tolerance import envelopes
 from stepgauge.reference import RULES, Array
 
@@ -43,13 +43,17 @@ def law(
     def register(body: Body) -> Callable[[Target], None]:
         def run(exam: Examination) -> Finding | None:
             _require(exam, where or {})
-            if gradients is None:
-                body(exam.target)
-                return None
-            problems = _problems(exam, where or {}, gradients, shapes)
-            decided = [p for p in problems if len(envelopes(p, exam.target.record.dialects[0], "float64")) == 1]
-            for problem in decided:
-                body(exam.target, problem)
+            try:
+                if gradients is None:
+                    body(exam.target)
+                    return None
+                decided = list(_decided(exam, where or {}, gradients, shapes))
+                for problem in decided:
+                    body(exam.target, problem)
+            except TargetError as error:  # a law may ask for values that no other check does
+                raise NotApplicable(str(error)) from error
+            if not decided:
+                raise Inconclusive("rounding sways a decision in every problem drawn")
             return Finding(message=f"{len(decided)} problems")
 
         def test(target: Target) -> None:
@@ -73,14 +77,17 @@ def _require(exam: Examination, where: Mapping[str, Any]) -> None:
             raise NotApplicable(f"{name} is {exam.fixed[name]} here; the law is about {name}={value}")
 
 
-def _problems(
+def _decided(
     exam: Examination, where: Mapping[str, Any], gradients: tuple[str, ...], shapes: tuple[tuple[int, ...], ...] | None
-) -> list[Problem]:
+) -> Iterator[Problem]:
+    """Problems under the law's presuppositions in which rounding sways no decision."""
     from stepgauge.properties.gauge.drawing import DEEPER, MATRICES, Focus
 
     focus = Focus(gradients, shapes=shapes or MATRICES + DEEPER)
     applicable = {name: value for name, value in where.items() if name in exam.target.record.hyperparameter_names()}
-    return exam.problems(LAW_PROBLEMS[exam.options.level], fixed=applicable, foci={"law": focus})
+    for problem in exam.problems(LAW_PROBLEMS[exam.options.level], fixed=applicable, foci={"law": focus}):
+        if len(envelopes(problem, exam.target.record.dialects[0], "float64")) == 1:
+            yield problem
 
 
 def allowance(problem: Problem) -> Array:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stepgauge.properties.gauge.check import Result
 from stepgauge.properties.gauge.verdict import Report, environment
 
 COLOURS = {"conforms": "green", "diverges": "red", "not-established": "yellow", "error": "magenta"}
@@ -100,7 +101,7 @@ def _details(report: Report) -> list[Text]:
         lines.append(Text(f"only with {' and '.join(report.only_when)}", style=COLOURS[report.verdict]))
     if report.divergence:
         lines.append(Text(_divergence(report)))
-    return lines + list(_failures(report))
+    return [*lines, *_alike(_remarks(report), "dim"), *_failures(report)]
 
 
 def _divergence(report: Report) -> str:
@@ -112,12 +113,22 @@ def _divergence(report: Report) -> str:
     )
 
 
+def _remarks(report: Report) -> list[Result]:
+    """Trajectory checks that passed with a remark."""
+    return [r for r in report.results if r.category == "trajectory" and r.status == "pass" and r.message]
+
+
 def _failures(report: Report) -> Iterator[Text]:
-    """The failed checks, those that decide first, and on one line those that failed alike."""
-    for deciding in (True, False):
-        alike: dict[str, list[str]] = {}
-        for result in report.failures(deciding=deciding):
-            alike.setdefault(result.message, []).append(result.id)
-        for message, ids in alike.items():
-            named = ", ".join(ids) if len(ids) <= NAMED else f"{', '.join(ids[:NAMED])} and {len(ids) - NAMED} more"
-            yield Text.assemble((f"{named}: ", "red" if deciding else "yellow"), message)
+    """The failed checks, those that decide first."""
+    yield from _alike(report.failures(deciding=True), "red")
+    yield from _alike(report.failures(deciding=False), "yellow")
+
+
+def _alike(results: Sequence[Result], style: str) -> Iterator[Text]:
+    """Messages, each after the checks that it holds for."""
+    alike: dict[str, list[str]] = {}
+    for result in results:
+        alike.setdefault(result.message, []).append(result.id)
+    for message, ids in alike.items():
+        named = ", ".join(ids) if len(ids) <= NAMED else f"{', '.join(ids[:NAMED])} and {len(ids) - NAMED} more"
+        yield Text.assemble((f"{named}: ", style), message)

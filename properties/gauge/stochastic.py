@@ -30,6 +30,7 @@ OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mod: operator.mod,
     ast.Pow: operator.pow,
 }
+METHODS = {"sum", "mean", "prod", "std", "var", "dot", "cumsum"}  # of arrays, which would round unseen
 NUMPY = (np.ndarray, np.generic)
 ORDERINGS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 EXACT = {
@@ -114,6 +115,7 @@ class Arithmetic:
         taken = own
         if self.follow is not None and len(self.decisions) < len(self.follow):
             taken = self.follow[len(self.decisions)]
+            assert taken.place == own.place, f"{own.place} is not the decision to follow, {taken.place}"
             self.swayed |= own != taken
         self.decisions.append(taken)
         return taken
@@ -151,6 +153,14 @@ class _Instrument(ast.NodeTransformer):
         self.generic_visit(node)
         operation = ast.Subscript(_name("_operators"), ast.Constant(type(node.op).__name__), ast.Load())
         return _call("_operate", operation, node.left, node.right)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        raise TypeError(f"line {node.lineno}: write x = x + y, so that the operation is seen")
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Attribute) and node.func.attr in METHODS and ast.unparse(node.func.value) != "np":
+            raise TypeError(f"line {node.lineno}: write np.{node.func.attr}(x), so that the operation is seen")
+        return self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         place = f"{ast.unparse(node)} in {self.function}"

@@ -11,6 +11,7 @@ import re
 import sys
 import textwrap
 import warnings
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ class Target(ABC):
         offers: the rule's hyperparameters that can be set on it.
         extra: keywords of its own, which stay at their defaults.
         defaults: its own default hyperparameters, where it has one, under the reference's names.
+        pinned: hyperparameters that its specification fixes, under the reference's names.
         takes_maximize: whether it can be told to maximize.
     """
 
@@ -64,6 +66,7 @@ class Target(ABC):
     offers: frozenset[str]
     extra: tuple[str, ...] = ()
     defaults: Mapping[str, Any]
+    pinned: Mapping[str, Any] = {}
     takes_maximize: bool = True
 
     @property
@@ -204,11 +207,12 @@ def _import(module: str) -> Any:
     path = Path(module)
     if not path.is_file():
         raise FileNotFoundError(f"no file {module}")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"stepgauge_target_{zlib.crc32(bytes(path.resolve())):08x}_{path.stem}"  # two files may have one stem
+    specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
     assert specification.loader is not None
     loaded = importlib.util.module_from_spec(specification)
-    sys.modules.setdefault(path.stem, loaded)  # pickle looks classes up there
+    sys.modules[loaded.__name__] = loaded  # pickle looks classes up there
     specification.loader.exec_module(loaded)
     return loaded
 

@@ -35,6 +35,11 @@ class Envelope:
     arrays: Array
     scalars: Array
 
+    def bounded(self, dtype: str) -> bool:
+        """Whether the tolerance means anything: rounding does not reach NaN, nor the numbers the ends of `dtype`."""
+        finite = bool(np.isfinite(self.arrays).all() and np.isfinite(self.scalars).all())
+        return finite and not np.any(np.abs(self.centre) > np.finfo(dtype).max)
+
     def allowed(self, dtype: str, *, narrow_scalars: bool = False) -> Array:
         """The largest legal distance from the centre; with `narrow_scalars`, for scalars kept in `dtype` too."""
         u = ROUNDOFF[dtype]

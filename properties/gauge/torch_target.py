@@ -46,6 +46,7 @@ class TorchTarget(Target):
             for n in sorted(self.offers & REQUIRED.keys())
             if not _has_default(theirs, self._their_names(n))
         }
+        self.pinned = {n: self._ours(n, self.keywords) for n in names if self._their_names(n) <= self.keywords.keys()}
         self.defaults = self._own_defaults()
 
     def _their_names(self, name: str) -> set[str]:
@@ -82,7 +83,9 @@ class TorchTarget(Target):
     def _ours(self, name: str, known: Mapping[str, Any]) -> Any:
         """The value of our hyperparameter `name` among their names."""
         parts = self._parts(name)
-        return tuple(known[their] for _, their in parts) if parts else known[self.renames.get(name, name)]
+        values = [known[their] for _, their in parts] if parts else [known[self.renames.get(name, name)]]
+        plain = [v.item() if isinstance(v, torch.Tensor) and v.ndim == 0 else v for v in values]
+        return tuple(plain) if parts else plain[0]
 
     def build(self, params: Any, hyperparameters: Mapping[str, Any], **more: Any) -> Any:
         """The optimizer over `params` (tensors or groups) with our hyperparameters."""

@@ -4,22 +4,15 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 
-from stepgauge.properties.gauge.check import Finding, check
+from stepgauge.properties.gauge.check import Finding, NotApplicable, check
 from stepgauge.properties.gauge.examination import LONG_STEPS, Examination
-from stepgauge.properties.gauge.judge import Outcome, judge
+from stepgauge.properties.gauge.judge import judge
 from stepgauge.properties.gauge.problem import Problem, Settings, expand
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.target import Target, UsageError
 
 
 def _judged(exam: Examination, problems: Sequence[Problem], dtype: str, target: Target | None = None) -> Finding:
-    outcomes = [judge(target or exam.target, problem, dtype, exam.dialects) for problem in problems]
-    return Finding(outcomes=[o for o in outcomes if not _refuses_absent_gradients(o)])
-
-
-def _refuses_absent_gradients(outcome: Outcome) -> bool:
-    """Whether the target raised where a gradient was absent: a convention, checked as such, and no wrong number."""
-    absent = any(g is None for grads in outcome.problem.gradients for g in grads)
-    return outcome.failure is not None and absent
+    return Finding(outcomes=[judge(target or exam.target, problem, dtype, exam.dialects) for problem in problems])
 
 
 @check("trajectory/float64", "trajectory")
@@ -40,24 +33,30 @@ def defaults(exam: Examination) -> Finding:
     target = copy(exam.target)
     target.offers = frozenset(n for n in target.offers if n not in target.defaults or n in exam.options.set)
     fixed = {**exam.target.defaults, **exam.fixed}
-    problems = exam.problems(2, fixed=fixed, only={"random", "mixed", "rows", "tiny"})
+    try:
+        problems = exam.problems(2, fixed=fixed, only={"random", "mixed", "rows", "tiny"})
+    except UsageError as error:
+        raise NotApplicable("its defaults are hyperparameters that the rule does not allow") from error
     return _judged(exam, problems, "float64", target)
 
 
 @check("trajectory/long", "trajectory")
 def long(exam: Examination) -> Finding:
-    """Over hundreds of steps nothing is reset, saturates or overflows."""
-    steps = LONG_STEPS[exam.options.level]
-    problems = [
-        expand(
-            replace(
-                recipe,
-                groups=(Settings(recipe.groups[0].hyperparameters, (0, 1)),),
-                shapes=((2, 3), ()),
-                gradients=("random", "row-orthogonal", "uneven"),
-                steps=steps,
-            )
+    """Over hundreds of steps, with everything on and with the options off, nothing is reset, saturates or overflows."""
+    problems = [_lengthened(exam, options) for options in (True, False)]
+    outcomes = [o for dtype in ("float64", "float32") for o in _judged(exam, problems, dtype).outcomes]
+    return Finding(outcomes=outcomes)
+
+
+def _lengthened(exam: Examination, options: bool) -> Problem:
+    """A long problem on a matrix and a scalar."""
+    (recipe,) = exam.recipes(1, only={"random"}, fixed=exam.lively(options=options))
+    return expand(
+        replace(
+            recipe,
+            groups=(Settings(recipe.groups[0].hyperparameters, (0, 1)),),
+            shapes=((2, 3), ()),
+            gradients=("random", "row-orthogonal", "uneven"),
+            steps=LONG_STEPS[exam.options.level],
         )
-        for recipe in exam.recipes(1, only={"random"})
-    ]
-    return _judged(exam, problems, "float64")
+    )

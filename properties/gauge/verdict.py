@@ -3,7 +3,7 @@
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, Literal
@@ -19,6 +19,7 @@ Verdict = Literal["conforms", "diverges", "not-established", "error"]
 
 REQUIRED = ("trajectory/float64", "trajectory/float32", "trajectory/defaults", "trajectory/long")
 INCONCLUSIVE_CAP = 0.1  # of a check's problems; beyond it, nothing is established
+REFUSAL_CAP = 0.5  # of all problems: a target that refuses more is one that could not be built
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,19 @@ def failed(target: str, rule: str | None, message: str, *, usage: bool = False) 
 
 
 def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> Report:
-    outcomes = [o for r in results for o in r.outcomes]
+    drawn = [o for r in results for o in r.outcomes]
+    outcomes = [o for o in drawn if o.judged]
     raised = [o for o in outcomes if o.failure is not None]
     survivors = [d for d in exam.dialects if all(o.follows(d) for o in outcomes)]
     nearest = max(exam.dialects, key=lambda d: sum(o.follows(d) for o in outcomes))
     dialect = survivors[0] if survivors else nearest
     results = [_in_dialect(r, dialect) for r in results]
-    coverage = _coverage(exam, outcomes, survivors)
+    coverage = _coverage(exam, drawn, survivors)
     draft = Report(exam.target.name, exam.target.rule, "conforms", None, results, coverage=coverage, seconds=seconds)
     broken = [r for r in results if r.category in DECIDING and r.status in ("fail", "error")]
+    refusals = [o.refusal for o in drawn if o.refusal is not None]
+    if len(refusals) > REFUSAL_CAP * len(drawn):
+        return replace(draft, verdict="error", message=refusals[0])
     if raised:
         when = only_when([o.regimes for o in raised], [o.regimes for o in outcomes if o.failure is None])
         return replace(draft, verdict="error", message=raised[0].failure or "", only_when=when)
@@ -154,18 +159,15 @@ def _in_dialect(result: Result, dialect: str) -> Result:
     """A trajectory result as it stands in the dialect that the verdict names."""
     if not result.outcomes or result.status != "pass":
         return result
-    worst = max((o.worst[dialect] for o in result.outcomes if dialect in o.worst), default=None)
-    failing = [o for o in result.outcomes if not o.follows(dialect)]
-    raised = [o for o in result.outcomes if o.failure is not None]
-    remarks = []
+    judged = [o for o in result.outcomes if o.judged]
+    worst = max((o.worst[dialect] for o in judged if dialect in o.worst), default=None)
+    failing = [o for o in judged if not o.follows(dialect)]
+    raised = [o for o in judged if o.failure is not None]
+    remarks = list(_remarks(result.outcomes))
     if raised:
-        remarks.append(raised[0].failure or "")
+        remarks.insert(0, raised[0].failure or "")
     elif failing:
-        remarks.append(f"leaves {dialect} on {len(failing)} of {len(result.outcomes)} problems")
-    if any(o.narrow_scalars for o in result.outcomes):
-        remarks.append("keeps scalars in the parameters' precision")
-    if undecided := sum(o.ambiguous for o in result.outcomes):
-        remarks.append(f"{undecided} of {len(result.outcomes)} problems could be rounded to either side of a decision")
+        remarks.insert(0, f"leaves {dialect} on {len(failing)} of {len(judged)} problems")
     return Result(
         result.id,
         result.category,
@@ -177,10 +179,23 @@ def _in_dialect(result: Result, dialect: str) -> Result:
     )
 
 
+def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """What limits a trajectory check beside its failures."""
+    if refused := [o.refusal for o in outcomes if o.refusal is not None]:
+        yield f"not asked on {len(refused)} of {len(outcomes)} problems: {refused[0]}"
+    if absent := [o.failure for o in outcomes if o.failure is not None and not o.judged]:
+        yield f"not judged on {len(absent)} of {len(outcomes)} problems with absent gradients: {absent[0]}"
+    if any(o.narrow_scalars for o in outcomes):
+        yield "within bounds only if scalars, too, may be rounded to float32"
+    if undecided := sum(o.ambiguous for o in outcomes):
+        yield f"{undecided} of {len(outcomes)} problems decide nothing: rounding may do anything, or sways a decision"
+
+
 def _not_established(results: Sequence[Result]) -> str:
     """Why the checks that ran establish nothing; empty if they do."""
-    ran = {r.id: r for r in results if r.status == "pass" and r.outcomes}
-    missing = [name for name in REQUIRED if name not in ran]
+    ran = {r.id: r for r in results if r.status == "pass" and any(o.judged for o in r.outcomes)}
+    excused = {r.id for r in results if r.status == "not-applicable"}
+    missing = [name for name in REQUIRED if name not in ran and name not in excused]
     if missing:
         return f"did not run: {', '.join(missing)}"
     for name, result in ran.items():
@@ -200,6 +215,8 @@ def _coverage(exam: Examination, outcomes: Sequence[Outcome], survivors: Sequenc
         "level": exam.options.level,
         "seed": exam.options.seed,
         "problems": len(outcomes),
+        "refused": sum(o.refusal is not None for o in outcomes),
+        "raised_without_gradient": sum(o.failure is not None and not o.judged for o in outcomes),
         "inconclusive": sum(o.ambiguous for o in outcomes),
         "regimes": dict(sorted(regimes.items())),
         "not_offered": list(exam.not_offered),
