@@ -32,6 +32,10 @@ def _sqrt(x: Numbers) -> Numbers:
     return np.vectorize(lambda value: value.sqrt(), otypes=[object])(x)
 
 
+def _at_least(x: Numbers, bound: Decimal) -> Numbers:
+    return np.vectorize(lambda value: max(value, bound), otypes=[object])(x)
+
+
 def _power(base: Decimal, exponent: int) -> Decimal:
     return base**exponent if exponent else Decimal(1)  # 0^0 is 1 here, as in Python's floats
 
@@ -87,7 +91,7 @@ def rmsprop(h: dict[str, Any], p: Numbers, history: History) -> Numbers:
 
 
 def _cosines(a: Numbers, b: Numbers, eps: Decimal) -> Numbers:
-    sizes = [np.maximum(_sqrt(np.sum(x * x, axis=1)), eps) for x in (a, b)]
+    sizes = [_at_least(_sqrt(np.sum(x * x, axis=1)), eps) for x in (a, b)]
     return abs(np.sum(a * b, axis=1)) / (sizes[0] * sizes[1])
 
 
@@ -138,7 +142,7 @@ def adai(h: dict[str, Any], p: Numbers, history: History) -> Numbers:
         v = _weighted(beta2, history[:t], 2)
         mean = np.sum(v) / v.size
         spread = v / mean if mean else v * 0
-        inertias.append(np.minimum(np.maximum(1 - beta0 * spread, Decimal(0)), 1 - h["eps"]))
+        inertias.append(-_at_least(-_at_least(1 - beta0 * spread, Decimal(0)), h["eps"] - 1))
     m = sum(
         (1 - b) * _product(inertias[s + 1 :], p) * g for s, (b, g) in enumerate(zip(inertias, history, strict=True))
     )
@@ -195,16 +199,16 @@ STATEMENTS: dict[str, Statement] = {
 }
 
 
+def _exact(value: Any) -> Any:
+    """A hyperparameter with its numbers as decimals."""
+    if isinstance(value, tuple):
+        return tuple(Decimal(part) for part in value)
+    return value if isinstance(value, (bool, str)) else Decimal(value)
+
+
 def _exact_trajectory(problem: Problem, statement: Statement) -> Numbers:
     """The trajectory of the problem's first parameter, alone."""
-    h = {
-        name: tuple(Decimal(v) for v in value)
-        if isinstance(value, tuple)
-        else value
-        if isinstance(value, (bool, str))
-        else Decimal(value)
-        for name, value in problem.groups[0].hyperparameters.items()
-    }
+    h = {name: _exact(value) for name, value in problem.groups[0].hyperparameters.items()}
     h["memory"] = ([], [], [])
     p, history, rows = _decimal(problem.initial[0]), [], []
     for grads in problem.gradients:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stepgauge.reference.layers import LayerGradient
 from stepgauge.reference.rule import Rule, Sum
 
 
@@ -44,7 +45,7 @@ def step(
     """
     params, states = list(params), list(states)
     if maximize:
-        grads = [None if g is None else -g for g in grads]
+        grads = [None if g is None else _opposite(g) for g in grads]
     for (rule, members), pooled in zip(groups, _pool(groups, params, grads, states), strict=True):
         for i in members:
             if grads[i] is None:
@@ -53,6 +54,11 @@ def step(
                 p, states[i] = rule.step(params[i], grads[i], states[i], pooled)
                 params[i] = np.asarray(p)  # arithmetic on 0-d arrays returns scalars
     return params, states
+
+
+def _opposite(g: Any) -> Any:
+    """The gradient, or what a layer saw, for ascent."""
+    return -g if isinstance(g, LayerGradient) else np.asarray(-g)  # arithmetic on 0-d arrays returns scalars
 
 
 def _pool(

@@ -139,6 +139,14 @@ class WantsVectors(Plain):
         return super().step(closure)
 
 
+class HidesNaN(Plain):
+    def step(self, closure: Closure = None) -> Any:
+        for p in self.each():
+            if p.grad is not None:
+                p.grad.nan_to_num_()
+        return super().step(closure)
+
+
 class OtherDefaults(Plain):
     def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0) -> None:
         super().__init__(params, lr, momentum)
@@ -167,6 +175,7 @@ BREAKERS = {
     "convention/no-gradients": WantsGradients,
     "convention/empty-parameter": TakesMaximum,
     "convention/0-d-parameter": WantsVectors,
+    "convention/non-finite-gradient": HidesNaN,
     "interface/hyperparameters": OtherDefaults,
     "interface/defaults": OtherDefaults,
     "interface/validation": ValidatesNothing,
