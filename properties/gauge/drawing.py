@@ -25,7 +25,7 @@ DRAWN = [name for name, rule in RULES.items() if not rule.sees_layers]  # the ru
 DOMAINS: dict[str, SearchStrategy[Any]] = {
     "lr": st.sampled_from([0.05, 0.3, 0.008, 0.001, 2.5]),
     "weight_decay": st.sampled_from([0.0, 0.02, 0.35, 0.0, 0.8]),
-    "eps": st.sampled_from([1e-8, 1e-3, 1e-10, 0.07, 1.5]),
+    "eps": st.sampled_from([1e-8, 1e-3, 1e-14, 0.07, 1.5]),
     "betas": st.tuples(st.sampled_from([0.87, 0.6, 0.95, 0.0, 0.985]), st.sampled_from([0.992, 0.71, 0.999, 0.99995])),
     "alpha": st.sampled_from([0.97, 0.66, 0.99, 0.9985]),
     "momentum": st.sampled_from([0.82, 0.0, 0.47, 0.91, 0.993]),
@@ -59,7 +59,7 @@ DOMAINS_OF: dict[str, dict[str, SearchStrategy[Any]]] = {
 
 VECTORS: tuple[Shape, ...] = ((5,), (1,), ())
 MATRICES: tuple[Shape, ...] = ((4, 3), (2, 7), (6, 2), (3, 16), (5, 1), (1, 6))
-LARGE: tuple[Shape, ...] = ((13, 10), (1030,))  # beyond the width and the chunks of vectorised kernels
+LARGE: tuple[Shape, ...] = ((13, 10), (1030,), (40, 3))  # beyond the width and the chunks of vectorised kernels
 DEEPER: tuple[Shape, ...] = ((3, 2, 2), (2, 3, 2, 2), (2, 2, 1, 2, 3))
 
 
@@ -89,7 +89,7 @@ FOCI: dict[str, Focus] = {
     "large eps": Focus(("random", "row-orthogonal"), where={"eps": st.sampled_from([0.07, 1e-3])}),
     "zero": Focus(("random", "zero", "sparse")),
     "uneven": Focus(("uneven",)),
-    "shapes": Focus(groups=(1, 2), shapes=VECTORS + MATRICES + DEEPER),
+    "shapes": Focus(groups=(1, 2), shapes=VECTORS + MATRICES + DEEPER, parameters=(2, 5)),
     "scalars": Focus(shapes=((), (1,))),
     "large": Focus(shapes=LARGE),
 }

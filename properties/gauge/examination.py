@@ -14,15 +14,23 @@ from stepgauge.properties.gauge.target import Target, TargetError, UsageError, d
 Level = Literal["quick", "standard", "deep"]
 
 # Problems of each focus, and of each law.
-PROBLEMS: Mapping[Level, int] = {"quick": 3, "standard": 10, "deep": 60}
+PROBLEMS: Mapping[Level, int] = {"quick": 2, "standard": 10, "deep": 60}
 LAW_PROBLEMS: Mapping[Level, int] = {"quick": 1, "standard": 4, "deep": 30}
-LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 400, "deep": 3000}
+LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 520, "deep": 3000}
 
 # A hyperparameter that a target lacks is held at its neutral value; where none is named here, at the rule's default.
 NEUTRAL = {"weight_decay": 0.0}
 
-# Values at which no part of a rule is idle; stages are uneven, and all passed in a few steps.
-LIVELY = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.02, "dampening": 0.0, "n_stages": 3, "sigma": 7}
+# Values at which no part of a rule is idle for hundreds of steps; stages are uneven, and passed in a few.
+LIVELY = {
+    "lr": 0.05,
+    "betas": (0.87, 0.999),
+    "momentum": 0.9,
+    "weight_decay": 0.02,
+    "dampening": 0.0,
+    "n_stages": 3,
+    "sigma": 7,
+}
 
 CHECK_MODULES = ("trajectories", "interface", "conventions", "contract")
 LAW_MODULES = (
