@@ -1,24 +1,17 @@
 """AdamW_C: AdamW with critical gradients; see `stepgauge.reference.critical`.
 
-released differs from published in (cgoptimizer at 997abaf, measured):
-- the buffer is the heap that is none (`released`), or keeps a running sum and aggregates by "sum" alone
-  (`released_eff`);
-- kappa is ignored, and 0 fails.
+released differs from published in: as for Adam_C.
 """
 
 from dataclasses import dataclass
 
+from stepgauge.reference.adam_c import Adam_C
 from stepgauge.reference.adamw import AdamW
-from stepgauge.reference.critical import Critical
 
 
 @dataclass(frozen=True)
-class AdamW_C(Critical):
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
+class AdamW_C(Adam_C):
     weight_decay: float = 1e-2
-    amsgrad: bool = False
 
     @property
     def base(self) -> AdamW:

@@ -91,17 +91,21 @@ def _owned(optimizer: Any) -> list[Any]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-@contract("contract/resume")
-def resume(bench: Bench) -> None:
-    """Saved and loaded into a fresh optimizer half-way, the run goes on bit for bit."""
+def _resumed(bench: Bench, through: Callable[[Any], Any]) -> list[Any]:
+    """The parameters after a run that went on half-way in a fresh optimizer, from the state passed through something."""
     params = bench.params()
     optimizer = bench.optimizer(params)
     bench.train(optimizer, params, range(STEPS // 2))
-    state = copy.deepcopy(optimizer.state_dict())
     fresh = bench.optimizer(params)
-    fresh.load_state_dict(state)
+    fresh.load_state_dict(through(optimizer.state_dict()))
     bench.train(fresh, params, range(STEPS // 2, STEPS))
-    _must_equal(params, bench.finished(), "the resumed run leaves the uninterrupted one")
+    return params
+
+
+@contract("contract/resume")
+def resume(bench: Bench) -> None:
+    """Saved and loaded into a fresh optimizer half-way, the run goes on bit for bit."""
+    _must_equal(_resumed(bench, copy.deepcopy), bench.finished(), "the resumed run leaves the uninterrupted one")
 
 
 @contract("contract/weights-only")
@@ -109,16 +113,13 @@ def weights_only(bench: Bench) -> None:
     """The state goes through torch.save and torch.load(weights_only=True), and the run goes on bit for bit."""
     import torch
 
-    params = bench.params()
-    optimizer = bench.optimizer(params)
-    bench.train(optimizer, params, range(STEPS // 2))
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    fresh = bench.optimizer(params)
-    fresh.load_state_dict(torch.load(file, weights_only=True))
-    bench.train(fresh, params, range(STEPS // 2, STEPS))
-    _must_equal(params, bench.finished(), "the run from the file leaves the uninterrupted one")
+    def through_file(state: Any) -> Any:
+        file = io.BytesIO()
+        torch.save(state, file)
+        file.seek(0)
+        return torch.load(file, weights_only=True)
+
+    _must_equal(_resumed(bench, through_file), bench.finished(), "the run from the file leaves the uninterrupted one")
 
 
 @contract("contract/deepcopy")
