@@ -92,7 +92,7 @@ def _owned(optimizer: Any) -> list[Any]:
 
 
 def _resumed(bench: Bench, through: Callable[[Any], Any]) -> list[Any]:
-    """The parameters after a run that went on half-way in a fresh optimizer, from the state passed through something."""
+    """The parameters of a run that goes on half-way in a fresh optimizer, the state having gone through something."""
     params = bench.params()
     optimizer = bench.optimizer(params)
     bench.train(optimizer, params, range(STEPS // 2))
