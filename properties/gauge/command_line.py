@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from stepgauge.properties.gauge.verdict import Report
 
+EXTRAS = {"rich": "check", "hypothesis": "check", "torch": "torch"}  # optional modules, and what brings them
 WIDTH = 120  # where there is no terminal to ask
 
 # Exit statuses of `check`; over several targets the first in this order that applies.
@@ -26,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = _parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = chosen.command
         return command(chosen)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRAS:
+            raise
+        return _usage(f"this needs {missing}: pip install 'stepgauge[{EXTRAS[missing]}]'")
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

@@ -175,6 +175,13 @@ def test_interrupt_reports_what_is_finished(
     assert "1 of 2 targets are finished" in printed.err
 
 
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)  # importing it raises ModuleNotFoundError
+    monkeypatch.setitem(sys.modules, "rich", None)
+    assert main(["rules"]) == 2
+    assert "pip install 'stepgauge[check]'" in capsys.readouterr().err
+
+
 def test_rules_lists_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rules"]) == 0
     printed = capsys.readouterr().out
