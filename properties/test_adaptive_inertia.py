@@ -95,7 +95,7 @@ def _moving_average(problem: Problem, beta: float) -> Array:
     return np.array(rows)
 
 
-@law("A8/global", rules=["adai", "adaiv2"], where=PLAIN, gradients=("random", "uneven", "sparse"))
+@law("A8/global", varies=("lr",), rules=["adai", "adaiv2"], where=PLAIN, gradients=("random", "uneven", "sparse"))
 def test_scaling_all_gradients_is_scaling_the_rate(target: Target, problem: Problem) -> None:
     """Gradients times c is lr times c: the inertia does not see a common scale."""
     scaled = problem.scaled(gradients=64.0)

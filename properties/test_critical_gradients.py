@@ -33,7 +33,7 @@ def test_mean_of_equal_gradients_is_the_gradient(target: Target, problem: Proble
     within(target.run(constant), _vanilla(constant), 2 * allowance(constant), "the mean of equal gradients is another")
 
 
-@law("C7/linear", rules=["sgd_c"], where={"weight_decay": 0.0}, gradients=("random", "uneven"))
+@law("C7/linear", varies=("lr",), rules=["sgd_c"], where={"weight_decay": 0.0}, gradients=("random", "uneven"))
 def test_scale_of_the_gradients_scales_the_steps(target: Target, problem: Problem) -> None:
     """SGD_C is linear: gradients times c with lr / c change nothing, what is stored included."""
     slower = problem.with_hyperparameters(lr=problem.groups[0].hyperparameters["lr"] / 64)

@@ -22,11 +22,13 @@ def _tangential_problem() -> Problem:
         g = g - p * (g @ p) / (p @ p)
         recorded.append([g])
         p, s = rule.step(p, g, s)
-    hyperparameters = {**SGD.defaults(), "lr": LR, "momentum": MOMENTUM}
-    return Problem("sgd", (Settings(hyperparameters, (0,)),), [start], recorded)
+    return Problem("sgd", (Settings(HYPERPARAMETERS, (0,)),), [start], recorded)
 
 
-@law("P5", rules=["sgd"], where={"momentum": MOMENTUM, "dampening": 0.0, "nesterov": False}, gradients=None)
+HYPERPARAMETERS = {"lr": LR, "momentum": MOMENTUM, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
+
+
+@law("P5", rules=["sgd"], where=HYPERPARAMETERS, gradients=None)
 def test_squared_norm_grows_by_all_past_momenta(target: Target) -> None:
     """Under momentum b: |w_{t+1}|^2 = |w_t|^2 + lr^2 |p_t|^2 + 2 lr^2 sum_{k<t} b^(t-k) |p_k|^2."""
     problem = _tangential_problem()

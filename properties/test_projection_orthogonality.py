@@ -37,7 +37,14 @@ def _assert_orthogonal(target: Target, problem: Problem, *, by_layer: bool) -> N
         )
 
 
-@law("P4/rows", rules=["adamp", "sgdp"], where=PROJECTING, gradients=("row-orthogonal",), shapes=MATRICES)
+@law(
+    "P4/rows",
+    varies=("delta",),
+    rules=["adamp", "sgdp"],
+    where=PROJECTING,
+    gradients=("row-orthogonal",),
+    shapes=MATRICES,
+)
 def test_update_is_orthogonal_to_every_row(target: Target, problem: Problem) -> None:
     """Where every row's gradient is orthogonal to its weights, so is the update, up to what eps leaves."""
     _assert_orthogonal(target, problem, by_layer=False)
@@ -45,6 +52,7 @@ def test_update_is_orthogonal_to_every_row(target: Target, problem: Problem) -> 
 
 @law(
     "P4/layer",
+    varies=("delta",),
     rules=["adamp", "sgdp"],
     where={**PROJECTING, "eps": NEGLIGIBLE},  # where by chance the rows pass, eps would leave a part of each
     gradients=("layer-orthogonal",),
@@ -55,7 +63,14 @@ def test_update_is_orthogonal_to_the_layer(target: Target, problem: Problem) -> 
     _assert_orthogonal(target, problem, by_layer=True)
 
 
-@law("P12/contraction", rules=["adamp", "sgdp"], where=PROJECTING, gradients=("row-orthogonal",), shapes=MATRICES)
+@law(
+    "P12/contraction",
+    varies=("delta",),
+    rules=["adamp", "sgdp"],
+    where=PROJECTING,
+    gradients=("row-orthogonal",),
+    shapes=MATRICES,
+)
 def test_projecting_lengthens_no_row(target: Target, problem: Problem) -> None:
     """|Pi u| <= |u|, row by row."""
     projected = _displacements(target, problem)

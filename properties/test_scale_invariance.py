@@ -19,7 +19,13 @@ def _assert_scales(target: Target, problem: Problem, rescaled: Problem, by: floa
     within(target.run(rescaled), by * target.run(problem), allowed, f"the rescaled run is not {by} times the plain one")
 
 
-@law("P8/linear", rules=["sgdp", "sgd", "fsgdm"], where={"weight_decay": 0.0, **GUARDLESS}, gradients=GRADIENT_KINDS)
+@law(
+    "P8/linear",
+    varies=("lr",),
+    rules=["sgdp", "sgd", "fsgdm"],
+    where={"weight_decay": 0.0, **GUARDLESS},
+    gradients=GRADIENT_KINDS,
+)
 def test_gradients_and_rate_cancel(target: Target, problem: Problem) -> None:
     """SGDP, SGD and FSGDM without decay: gradients times c with lr / c change nothing, the projections included."""
     rescaled = _rescaled(problem, params=1.0, gradients=1024.0, lr=1 / 1024, weight_decay=1.0)
@@ -33,7 +39,7 @@ def test_gradient_scale_does_not_matter(target: Target, problem: Problem) -> Non
     _assert_scales(target, problem, rescaled, by=1.0)
 
 
-@law("P9", rules=["sgdp"], where={"weight_decay": 0.0, **GUARDLESS}, gradients=GRADIENT_KINDS)
+@law("P9", varies=("lr",), rules=["sgdp"], where={"weight_decay": 0.0, **GUARDLESS}, gradients=GRADIENT_KINDS)
 def test_effective_rate_is_rate_over_squared_norm(target: Target, problem: Problem) -> None:
     """(c w, g / c, c^2 lr) gives c times the trajectory: on scale-invariant weights lr acts as lr / |w|^2."""
     c = 3.7
@@ -41,7 +47,7 @@ def test_effective_rate_is_rate_over_squared_norm(target: Target, problem: Probl
     _assert_scales(target, problem, rescaled, by=c)
 
 
-@law("P14", rules=["adamp", "sgdp"], where=GUARDLESS, gradients=GRADIENT_KINDS)
+@law("P14", varies=("lr", "weight_decay"), rules=["adamp", "sgdp"], where=GUARDLESS, gradients=GRADIENT_KINDS)
 def test_the_test_of_scale_invariance_is_homogeneous(target: Target, problem: Problem) -> None:
     """Scaling all of w by c leaves every projection decision alone: (c w, g, c lr, decay / c) gives c times all."""
     c = 5.3

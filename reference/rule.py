@@ -39,7 +39,7 @@ class Range(NamedTuple):
     words: str
 
 
-AT_LEAST_ZERO = Range(lambda x: x >= 0, "at least 0")
+AT_LEAST_ZERO = Range(lambda x: 0 <= x < math.inf, "at least 0")
 FRACTION = Range(lambda x: 0 <= x < 1, "in [0, 1)")
 POSITIVE_INTEGER = Range(lambda x: x >= 1, "an integer of at least 1")
 EITHER = Range(lambda _: True, "True or False")

@@ -2,7 +2,10 @@
 
 import argparse
 import ast
+import os
+import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has seen enough: no traceback at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough: no word at exit
         return INTERRUPTED
+    except OSError as error:
+        return _usage(f"the output cannot be written ({error.strerror})")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,9 +93,15 @@ def _add_check(commands: Any) -> None:
     check.add_argument("--only", default="*", metavar="GLOB", help="run only the checks whose id matches")
     check.add_argument("--skip", default="", metavar="GLOB", help="leave out the checks whose id matches")
     check.add_argument("--strict", action="store_true", help="exit 1 for any failed check, of whatever category")
-    check.add_argument("--seed", type=int, default=0, metavar="N", help="draw other problems")
+    check.add_argument("--seed", type=_natural, default=0, metavar="N", help="draw other problems")
     check.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     check.set_defaults(command=_check)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 0")
+    return int(text)
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -113,7 +124,11 @@ def _console() -> "Console":
     """Standard output, of a fixed width where it is no terminal."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else WIDTH)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # for `main`: rich itself would exit with the status that says "diverges"
+
+    return Output(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def _version() -> str:
@@ -137,7 +152,7 @@ def _check(chosen: argparse.Namespace) -> int:
         if chosen.rule is not None:
             chosen.rule = known_rule(chosen.rule)
         _require_device(chosen.device)
-        _require_folder(chosen.json)
+        _require_writable(chosen.json)
     except UsageError as error:
         return _usage(str(error))
     reports: list[Report] = []
@@ -151,6 +166,11 @@ def _check(chosen: argparse.Namespace) -> int:
 
 def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "Console") -> bool:
     """Examine target after target, adding to `reports`; whether the user interrupted it."""
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "stepgauge-hypothesis")  # and not in the user's folder
+    INTERRUPTS.clear()
+    before = signal.signal(signal.SIGINT, _interrupt)
     try:
         with console.status("starting") as status:
             for text in chosen.targets:
@@ -158,10 +178,23 @@ def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "
     except KeyboardInterrupt:
         console.print(f"interrupted: {len(reports)} of {len(chosen.targets)} targets are finished")
         return True
+    finally:
+        signal.signal(signal.SIGINT, before)
     return False
 
 
+INTERRUPTS: list[int] = []
+
+
+def _interrupt(signal_number: int, _: object) -> None:
+    """Ctrl-C; remembered, because where Python cannot raise (in a callback of its collector) it only prints."""
+    INTERRUPTS.append(signal_number)
+    raise KeyboardInterrupt
+
+
 def _tell(status: "Status", target: str, check: str) -> None:
+    if INTERRUPTS:
+        raise KeyboardInterrupt
     status.update(f"{target}: {check}")
 
 
@@ -169,7 +202,7 @@ def _examine(text: str, chosen: argparse.Namespace, progress: Callable[[str], No
     """The report on one target, whatever is wrong with it."""
     from stepgauge.properties.gauge.api import examined
     from stepgauge.properties.gauge.examination import Options
-    from stepgauge.properties.gauge.target import UsageError
+    from stepgauge.properties.gauge.target import UsageError, described
     from stepgauge.properties.gauge.verdict import failed
 
     options = Options(chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), chosen.only, chosen.skip)
@@ -177,6 +210,8 @@ def _examine(text: str, chosen: argparse.Namespace, progress: Callable[[str], No
         return examined(text, chosen.rule, options, dict(chosen.rename), chosen.device, progress)
     except UsageError as error:
         return failed(text, chosen.rule, str(error), usage=True)
+    except Exception as error:  # so that whatever goes wrong here loses nobody else's verdict
+        return failed(text, chosen.rule, f"cannot be examined: {described(error)}")
 
 
 def exit_status(reports: "Sequence[Report]", *, strict: bool = False) -> int:
@@ -201,11 +236,19 @@ def _require_device(device: str) -> None:
             raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
 
 
-def _require_folder(file: Path | None) -> None:
+def _require_writable(file: Path | None) -> None:
+    """Find out before the work whether its result can be written."""
     from stepgauge.properties.gauge.target import UsageError
 
-    if file is not None and not file.absolute().parent.is_dir():
+    if file is None:
+        return
+    if not file.absolute().parent.is_dir():
         raise UsageError(f"--json {file}: there is no folder {file.parent}")
+    try:
+        with file.open("a"):
+            pass
+    except OSError as error:
+        raise UsageError(f"--json {file}: cannot be written ({error.strerror})") from error
 
 
 def _rules(_: argparse.Namespace) -> int:

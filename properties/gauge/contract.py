@@ -12,7 +12,7 @@ from stepgauge.properties.gauge.check import Failed, NotApplicable, check
 from stepgauge.properties.gauge.examination import Examination
 from stepgauge.properties.gauge.judge import shares_of
 from stepgauge.properties.gauge.problem import Problem, Settings
-from stepgauge.properties.gauge.target import Target, described, quiet
+from stepgauge.properties.gauge.target import STRANGERS, Target, described, quiet
 from stepgauge.properties.gauge.tolerance import envelopes
 from stepgauge.reference import Array
 
@@ -34,7 +34,7 @@ def contract(id: str) -> Callable[[Callable[["Bench"], None]], Callable[["Bench"
                     body(Bench(exam))
                 except (Failed, NotApplicable):
                     raise
-                except Exception as error:  # a stranger's code may raise anything
+                except STRANGERS as error:
                     raise Failed(f"raises {described(error)}") from error
 
         run.__doc__ = body.__doc__

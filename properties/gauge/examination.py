@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from stepgauge.properties.gauge.check import CHECKS, Check, Failed, Finding, Inconclusive, NotApplicable, Result
 from stepgauge.properties.gauge.problem import Hyperparameters, Problem, expand
-from stepgauge.properties.gauge.target import Target, TargetError, UsageError, described
+from stepgauge.properties.gauge.target import STRANGERS, StepError, Target, TargetError, UsageError, described
 
 Level = Literal["quick", "standard", "deep"]
 
@@ -80,6 +80,10 @@ class Examination:
             UsageError: --set or --dialect names something that the rule lacks, or a value out of range.
         """
         names = self.target.record.hyperparameter_names()
+        if self.options.level not in PROBLEMS:
+            raise UsageError(f"unknown level {self.options.level!r}: the levels are {', '.join(PROBLEMS)}")
+        if not any(self.selected()):
+            raise UsageError(f"no check is called {self.options.only!r}, or --skip leaves none")
         try:
             self.target.record.canonical_dialect("" if self.options.dialect == "auto" else self.options.dialect)
             for name, value in {**self.target.pinned, **self.options.set}.items():
@@ -168,7 +172,9 @@ class Examination:
             return Result(check.id, check.category, "not-applicable", message=str(reason))
         except Inconclusive as reason:
             return Result(check.id, check.category, "inconclusive", message=str(reason))
-        except Exception as error:  # a stranger's code may raise anything
+        except StepError as error:
+            return Result(check.id, check.category, "error", message=str(error))
+        except STRANGERS as error:
             return Result(check.id, check.category, "error", message=described(error))
         return Result(
             check.id, check.category, "pass", finding.error, finding.allowed, finding.message, finding.outcomes

@@ -7,6 +7,7 @@ import numpy as np
 from stepgauge.properties.gauge.check import Failed, Finding, NotApplicable, check
 from stepgauge.properties.gauge.examination import Examination
 from stepgauge.properties.gauge.problem import Settings
+from stepgauge.properties.gauge.target import STRANGERS
 
 # Values that no reading of any rule allows.
 OUT_OF_RANGE: dict[str, Any] = {
@@ -62,7 +63,7 @@ def validation(exam: Examination) -> None:
             accepted.append(f"{name}={value}")
         except ValueError:
             pass
-        except Exception as error:  # a stranger's constructor may raise anything
+        except STRANGERS as error:
             odd.append(f"{name}={value} raises {type(error).__name__}")
     if accepted or odd:
         raise Failed("; ".join([*(["accepts " + ", ".join(accepted)] if accepted else []), *odd]))

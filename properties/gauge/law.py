@@ -27,6 +27,7 @@ def law(
     *,
     rules: Collection[str],
     where: Mapping[str, Any] | None = None,
+    varies: Collection[str] = (),
     gradients: tuple[str, ...] | None = (),
     shapes: tuple[tuple[int, ...], ...] | None = None,
 ) -> Callable[[Body], Callable[[Target], None]]:
@@ -36,13 +37,14 @@ def law(
         id: as it is reported, after "law/".
         rules: the rules that obey it.
         where: hyperparameters that it presupposes; a target that cannot be set to them is not asked.
+        varies: hyperparameters that it sets itself; a target that does not offer them is not asked.
         gradients: the kinds of gradients to draw; all kinds if empty; no problem is drawn if None.
         shapes: the shapes to draw from, if not matrices and deeper tensors.
     """
 
     def register(body: Body) -> Callable[[Target], None]:
         def run(exam: Examination) -> Finding | None:
-            _require(exam, where or {})
+            _require(exam, where or {}, varies)
             try:
                 if gradients is None:
                     body(exam.target)
@@ -70,11 +72,14 @@ def law(
     return register
 
 
-def _require(exam: Examination, where: Mapping[str, Any]) -> None:
+def _require(exam: Examination, where: Mapping[str, Any], varies: Collection[str]) -> None:
     """Only a target that can be set as the law presupposes, and is not set otherwise, is asked."""
     for name, value in where.items():
         if name in exam.fixed and exam.fixed[name] != value:
             raise NotApplicable(f"{name} is {exam.fixed[name]} here; the law is about {name}={value}")
+    for name in varies:
+        if name in exam.target.record.hyperparameter_names() and name not in exam.target.offers:
+            raise NotApplicable(f"{name} cannot be set here; the law varies it")
 
 
 def _decided(

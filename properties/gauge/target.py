@@ -24,6 +24,8 @@ import numpy as np
 from stepgauge.properties.gauge.problem import Problem, Settings, flatten, scheduled
 from stepgauge.reference import RULES, Array, Rule, init, step
 
+STRANGERS = (Exception, SystemExit)  # what a stranger's code may raise: a script without a guard exits when imported
+
 
 class UsageError(Exception):
     """The user asked for something that does not exist or does not fit together."""
@@ -44,6 +46,7 @@ class StepError(Exception):
 def described(error: BaseException) -> str:
     """An exception on one line of bearable length."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colours some of its messages
+    plain = "".join(c if c.isprintable() else " " for c in plain)
     text = textwrap.shorten(plain, 110, placeholder=" ...")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -66,7 +69,7 @@ class Target(ABC):
     offers: frozenset[str]
     extra: tuple[str, ...] = ()
     defaults: Mapping[str, Any]
-    pinned: Mapping[str, Any] = {}
+    pinned: Mapping[str, Any]
     takes_maximize: bool = True
 
     @property
@@ -93,13 +96,13 @@ class Target(ABC):
         with quiet():
             try:
                 state = self.init([p.astype(dtype) for p in problem.initial], problem.groups, maximize=problem.maximize)
-            except Exception as error:  # whatever a stranger's constructor raises is its refusal
+            except STRANGERS as error:  # whatever a stranger's constructor raises is its refusal
                 raise TargetError(f"cannot be built: {described(error)}") from error
             for t, grads in enumerate(problem.gradients):
                 try:
                     cast = [None if g is None else g.astype(dtype) for g in grads]
                     params = self.step(cast, state, problem.lr_factor(t))
-                except Exception as error:  # likewise
+                except STRANGERS as error:
                     raise StepError(t, error) from error
                 rows.append(flatten(params))
         return np.array(rows)
@@ -120,11 +123,13 @@ class RuleTarget(Target):
     name: str
     factory: type[Rule]
     rule: str
+    pinned: Mapping[str, Any]
     defaults: Mapping[str, Any] = field(init=False)
     offers: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.offers = frozenset(self.factory.hyperparameter_names()) & frozenset(self.record.hyperparameter_names())
+        names = frozenset(self.factory.hyperparameter_names()) & frozenset(self.record.hyperparameter_names())
+        self.offers = names - self.pinned.keys()
         self.defaults = self.factory.defaults()
 
     def init(self, params: Sequence[Array], groups: Sequence[Settings], *, maximize: bool) -> Any:
@@ -152,7 +157,8 @@ class Specification(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "Specification":
         module, colon, call = text.partition(":")
-        if module.endswith(("/", "\\")) or not (module and colon and call):
+        relative = module.startswith(".") and not module.endswith(".py")
+        if relative or not (module and colon and call):
             raise UsageError(
                 f"{text!r} is no target: write module:Factory, path.py:Factory or module:Factory(key=value)"
             )
@@ -179,7 +185,7 @@ class Specification(NamedTuple):
         try:
             with quiet():
                 found: Any = _import(self.module)
-        except Exception as error:  # importing runs a stranger's code
+        except STRANGERS as error:
             raise TargetError(f"cannot be imported: {described(error)}") from error
         for part in self.attribute.split("."):
             if not hasattr(found, part):
@@ -207,6 +213,8 @@ def _import(module: str) -> Any:
     path = Path(module)
     if not path.is_file():
         raise FileNotFoundError(f"no file {module}")
+    if str(path.parent.resolve()) not in sys.path:
+        sys.path.insert(0, str(path.parent.resolve()))  # as for a script, so that it finds its neighbours
     name = f"stepgauge_target_{zlib.crc32(bytes(path.resolve())):08x}_{path.stem}"  # two files may have one stem
     specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
@@ -265,7 +273,7 @@ def make_target(
     if RULES[rule].sees_layers:
         raise UsageError(f"{rule} steps along what its layers saw: targets are not driven through a network yet")
     if isinstance(factory, type) and issubclass(factory, Rule):
-        return RuleTarget(name, factory, rule)
+        return RuleTarget(name, factory, rule, keywords or {})
     from stepgauge.properties.gauge.torch_target import TorchTarget
 
     return TorchTarget(name, factory, rule, keywords or {}, renames or {}, device)

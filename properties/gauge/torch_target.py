@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from stepgauge.properties.gauge.problem import Problem, Settings
-from stepgauge.properties.gauge.target import Target, TargetError, described, quiet
+from stepgauge.properties.gauge.target import STRANGERS, Target, TargetError, UsageError, described, quiet
 from stepgauge.reference import Array
 
 # What a required hyperparameter is given where a check leaves everything else at the target's defaults.
@@ -37,6 +37,7 @@ class TorchTarget(Target):
         self.keywords, self.renames = dict(keywords), dict(renames)
         names = self.record.hyperparameter_names()
         theirs = _parameters(factory)
+        self._check_renames(theirs)
         self.offers = frozenset(n for n in names if self._their_names(n) <= theirs.keys() - keywords)
         self.takes_maximize = "maximize" in theirs and "maximize" not in keywords
         known = {their for n in names for their in self._their_names(n)} | {"maximize"}
@@ -48,6 +49,22 @@ class TorchTarget(Target):
         }
         self.pinned = {n: self._ours(n, self.keywords) for n in names if self._their_names(n) <= self.keywords.keys()}
         self.defaults = self._own_defaults()
+
+    def _check_renames(self, theirs: Mapping[str, Any]) -> None:
+        """Refuse renames of what the rule does not have, to what the target does not have, or of half a tuple."""
+        names = self.record.hyperparameter_names()
+        for our, their in self.renames.items():
+            if our.partition(".")[0] not in names:
+                raise UsageError(f"--rename {our}={their}: {self.rule} has no {our}; it has {', '.join(names)}")
+            if their not in theirs:
+                raise UsageError(f"--rename {our}={their}: {self.name} takes no {their}; it takes {', '.join(theirs)}")
+        for name in {our.partition(".")[0] for our in self.renames if "." in our}:
+            default = self.record.defaults().get(name)
+            items = [f"{name}.{k}" for k in range(len(default) if isinstance(default, tuple) else 0)]
+            if sorted(our for our, _ in self._parts(name)) != items:
+                raise UsageError(
+                    f"--rename of {name}: give all its items, {', '.join(items) or 'of which it has none'}"
+                )
 
     def _their_names(self, name: str) -> set[str]:
         """The keywords that carry our hyperparameter `name`: one, or one for each item of a tuple."""
@@ -72,10 +89,12 @@ class TorchTarget(Target):
         with quiet():
             try:
                 optimizer = self.build([torch.zeros(2, 3, device=self.device, requires_grad=True)], self.required)
-            except Exception as error:  # whatever a stranger's constructor raises
+            except STRANGERS as error:
                 raise TargetError(f"cannot be built: {described(error)}") from error
         if not (hasattr(optimizer, "step") and hasattr(optimizer, "param_groups")):
             raise TargetError(f"is no optimizer: it makes a {type(optimizer).__name__} without step and param_groups")
+        if not optimizer.param_groups:
+            raise TargetError(f"is no optimizer: the param_groups of its {type(optimizer).__name__} are empty")
         signature = {n: p.default for n, p in _parameters(self.factory).items()}
         known = {**signature, **optimizer.param_groups[0]}
         return {name: self._ours(name, known) for name in self.offers - self.required.keys()}

@@ -67,7 +67,7 @@ def _read(file: Path) -> dict[str, Any]:
         document = json.loads(file.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise VectorError(f"cannot be read: {described(error)}") from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise VectorError(f"is no JSON: {error}") from error
     if not isinstance(document, dict):
         raise VectorError("is no vector file: it holds no object")
