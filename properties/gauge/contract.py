@@ -50,9 +50,7 @@ class Bench:
     def __init__(self, exam: Examination) -> None:
         self.target: Any = exam.target
         rng = np.random.default_rng(exam.options.seed)
-        fixed = exam.lively(options=True)
-        hyperparameters = exam.problems(1, only={"random"}, fixed=fixed)[0].groups[0].hyperparameters
-        self.settings = Settings(hyperparameters, (0, 1, 2))
+        self.settings = Settings(exam.example, (0, 1, 2))
         self.initial = [rng.standard_normal(s) for s in SHAPES]
         self.gradients = [[rng.standard_normal(s) for s in SHAPES] for _ in range(STEPS)]
 

@@ -14,12 +14,10 @@ from stepgauge.reference import Array
 def _example(exam: Examination, shapes: list[tuple[int, ...]], absent: set[tuple[int, int]]) -> Problem:
     """Four steps with random gradients, absent where (step, parameter) is listed."""
     rng = np.random.default_rng(exam.options.seed)
-    fixed = exam.lively(options=True)
-    hyperparameters = exam.problems(1, only={"random"}, fixed=fixed)[0].groups[0].hyperparameters
     gradients = [
         [None if (t, i) in absent else rng.standard_normal(shape) for i, shape in enumerate(shapes)] for t in range(4)
     ]
-    settings = Settings(hyperparameters, tuple(range(len(shapes))))
+    settings = Settings(exam.example, tuple(range(len(shapes))))
     return Problem(exam.target.rule, (settings,), [rng.standard_normal(s) for s in shapes], gradients)
 
 

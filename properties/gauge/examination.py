@@ -130,6 +130,12 @@ class Examination:
                 chosen[name] = options and self._legal({**chosen, name: True})
         return chosen
 
+    @cached_property
+    def example(self) -> Hyperparameters:
+        """Hyperparameters for the checks that need a single, lively setting."""
+        (problem,) = self.problems(1, only={"random"}, fixed=self.lively(options=True))
+        return problem.groups[0].hyperparameters
+
     def _legal(self, chosen: Hyperparameters) -> bool:
         defaults = {"lr": 0.05, **self.target.record.defaults()}
         try:
