@@ -121,6 +121,8 @@ def hyperparameters(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: F
         RULES[rule](**drawn)
     except ValueError:
         assume(False)
+    # A decay beyond 1 (SGDP divides by 1 - momentum) blows the parameters up, until squares overflow float32.
+    assume(drawn["lr"] * drawn.get("weight_decay", 0) <= 1 - min(drawn.get("momentum", 0), 1) or fixed)
     return drawn
 
 

@@ -36,9 +36,9 @@ class Envelope:
     scalars: Array
 
     def bounded(self, dtype: str) -> bool:
-        """Whether the tolerance means anything: rounding does not reach NaN, nor the numbers the ends of `dtype`."""
+        """Whether the tolerance means anything: nothing reaches NaN or, squared as in a norm, the end of `dtype`."""
         finite = bool(np.isfinite(self.arrays).all() and np.isfinite(self.scalars).all())
-        return finite and not np.any(np.abs(self.centre) > np.finfo(dtype).max)
+        return finite and not np.any(np.abs(self.centre) > 1e-3 * float(np.finfo(dtype).max) ** 0.5)
 
     def allowed(self, dtype: str, *, narrow_scalars: bool = False) -> Array:
         """The largest legal distance from the centre; with `narrow_scalars`, for scalars kept in `dtype` too."""
