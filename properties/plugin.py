@@ -52,8 +52,7 @@ def own_layers() -> Iterator[tuple[str, str]]:
         layers.append(("torch_bind", torch_bind.RULES))
     for layer, rules in layers:
         for rule, factory in rules.items():
-            if not RULES[rule].sees_layers:
-                yield rule, f"stepgauge.{layer}:{factory.__name__}"
+            yield rule, f"stepgauge.{layer}:{factory.__name__}"
 
 
 def _targets(config: pytest.Config) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from stepgauge.reference.kfrog import KFrog
 from stepgauge.reference.layers import (
     Convolution,
     LayerGradient,
+    Seen,
     layers_of,
     matrices,
     patches,
@@ -74,7 +75,7 @@ def _seen(name: str, seed: int = 0, samples: int = 12) -> tuple[list[LayerGradie
     torch.autograd.backward(out, y)
     weight, bias = layer.module.weight, layer.module.bias
     bias_grad = None if bias is None else bias.grad.numpy()
-    seen = layers_of(weight.grad.numpy(), bias_grad, x.numpy(), y.numpy(), layer.geometry)
+    seen = layers_of(weight.grad.numpy(), bias_grad, Seen(x.numpy(), y.numpy()), layer.geometry)
     return seen, layer, x.numpy(), y.numpy()
 
 
@@ -291,8 +292,8 @@ def _global_state() -> str:
 def test_subsampled_layer_holds_the_chosen_samples() -> None:
     _, layer, x, y = _seen("3x3")
     weight = np.zeros(tuple(layer.module.weight.shape))
-    (part,) = layers_of(weight, None, x, y, layer.geometry, chosen=[3, 1])
-    (whole,) = layers_of(weight, None, x, y, layer.geometry)
+    (part,) = layers_of(weight, None, Seen(x, y), layer.geometry, ([3, 1], [3, 1]))
+    (whole,) = layers_of(weight, None, Seen(x, y), layer.geometry)
     positions = len(whole.inputs) // len(x)
     assert np.array_equal(part.inputs[:positions], whole.inputs[3 * positions : 4 * positions])
     assert np.array_equal(part.signals[positions:], whole.signals[positions : 2 * positions])

@@ -15,7 +15,8 @@ import pytest
 
 from stepgauge.properties.gauge.drawing import problems_of
 from stepgauge.properties.gauge.law import allowance
-from stepgauge.properties.gauge.problem import Problem, expand, reference_trajectory
+from stepgauge.properties.gauge.problem import Problem, reference_trajectory
+from stepgauge.properties.gauge.recipe import expand
 from stepgauge.reference import RULES
 
 DIGITS = 50

@@ -14,6 +14,7 @@ from stepgauge.reference.driver import Group, init, step
 from stepgauge.reference.frog import Frog
 from stepgauge.reference.fsgdm import FSGDM
 from stepgauge.reference.kfrog import KFrog
+from stepgauge.reference.layers import Convolution, Layer, Seen
 from stepgauge.reference.rmsprop import RMSprop
 from stepgauge.reference.rmsprop_c import RMSprop_C
 from stepgauge.reference.rule import Array, Rule, Sum
@@ -53,12 +54,15 @@ __all__ = [
     "AdamW_C",
     "Adam_C",
     "Array",
+    "Convolution",
     "Frog",
     "Group",
     "KFrog",
+    "Layer",
     "RMSprop",
     "RMSprop_C",
     "Rule",
+    "Seen",
     "Sum",
     "init",
     "step",

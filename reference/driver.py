@@ -1,12 +1,16 @@
-"""A step of a whole model: parameter groups, absent gradients, pooling and `maximize`, stated once for every rule."""
+"""A step of a whole model: groups, layers, absent gradients, pooling and `maximize`, stated once for every rule."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.reference.layers import LayerGradient
-from stepgauge.reference.rule import Rule, Sum
+from stepgauge.reference.layers import Layer, LayerGradient, Seen
+from stepgauge.reference.network import System, systems_of
+from stepgauge.reference.rule import Generator, Rule, Sum
+
+DTYPES = ("float32", "float64")
 
 
 class Group(NamedTuple):
@@ -16,8 +20,16 @@ class Group(NamedTuple):
     members: Sequence[int]
 
 
-def init(groups: Sequence[Group], params: Sequence[Any]) -> list[Any]:
-    """The state of every parameter before the first step."""
+def init(groups: Sequence[Group], params: Sequence[Any], layers: Sequence[Layer] = ()) -> list[Any]:
+    """The state of every parameter before the first step; with `layers`, of every system (see `network`).
+
+    Raises:
+        ValueError: there are no parameters, one is no float32 or float64 array, or a group names one that is not there
+            or that another group has.
+    """
+    _require_params(groups, params)
+    if layers:
+        groups, params = _in_systems(_systems(groups, layers), params)
     states: list[Any] = [None] * len(params)
     for rule, members in groups:
         for i in members:
@@ -30,10 +42,26 @@ def step(
     params: Sequence[Any],
     grads: Sequence[Any],
     states: Sequence[Any],
+    layers: Sequence[Layer] = (),
+    seen: Mapping[int, Seen] | None = None,
     *,
     maximize: bool = False,
+    rng: Generator | None = None,
 ) -> tuple[list[Any], list[Any]]:
-    """One step; `grads` holds None where a gradient is absent. Returns new parameters and states, mutates nothing.
+    """One step. Returns new parameters and states, mutates nothing.
+
+    Args:
+        groups: the rules, and which parameters each moves.
+        params: arrays of any shape, float32 or float64.
+        grads: of the same shapes and dtypes; None where absent.
+        states: as `init` or the step before returned them.
+        layers: which parameters are a layer's, for rules that step along what a layer saw.
+        seen: that, under the index of the layer's weight.
+        maximize: climb instead of descending.
+        rng: where samples are drawn from, if a layer saw more than the rule looks at.
+
+    Raises:
+        ValueError: a gradient or what a layer saw does not fit its parameter.
 
     >>> import numpy as np
     >>> from stepgauge.reference import SGD
@@ -43,6 +71,23 @@ def step(
     >>> [p.tolist() for p in params]
     [[0.9, 1.9], 3.0]
     """
+    _require_gradients(params, grads)
+    if not layers:
+        return _step(groups, params, grads, states, maximize)
+    systems = _systems(groups, layers)
+    driven, matrices = _in_systems(systems, params)
+    gradients = [g for part in systems for system in part for g in system.gradients(grads, seen or {}, rng)]
+    moved, states = _step(driven, matrices, gradients, states, maximize)
+    params, parts = list(params), iter(moved)
+    for system in (system for part in systems for system in part):
+        for i, p in system.join(list(islice(parts, system.size)), params):
+            params[i] = p
+    return params, states
+
+
+def _step(
+    groups: Sequence[Group], params: Sequence[Any], grads: Sequence[Any], states: Sequence[Any], maximize: bool
+) -> tuple[list[Any], list[Any]]:
     params, states = list(params), list(states)
     if maximize:
         grads = [None if g is None else _opposite(g) for g in grads]
@@ -73,3 +118,48 @@ def _pool(
     ]
     whole = sum((s for s in own if s is not None), Sum(0.0, 0))
     return [whole if rule.pools_over == "all" else s for (rule, _), s in zip(groups, own, strict=True)]
+
+
+def _systems(groups: Sequence[Group], layers: Sequence[Layer]) -> list[list[System]]:
+    """The systems of each group."""
+    return [systems_of(rule, members, layers) for rule, members in groups]
+
+
+def _in_systems(systems: Sequence[Sequence[System]], params: Sequence[Any]) -> tuple[list[Group], list[Any]]:
+    """Groups of matrices in place of groups of parameters, and the matrices."""
+    groups: list[Group] = []
+    matrices: list[Any] = []
+    for part in systems:
+        own = [x for system in part for x in system.split(params)]
+        groups += [Group(part[0].rule, range(len(matrices), len(matrices) + len(own)))] if part else []
+        matrices += own
+    return groups, matrices
+
+
+def _require_params(groups: Sequence[Group], params: Sequence[Any]) -> None:
+    if not params:
+        raise ValueError("no parameters: give at least one")
+    for i, p in enumerate(params):
+        if not isinstance(p, np.ndarray) or p.dtype.name not in DTYPES:
+            kind = p.dtype.name if isinstance(p, np.ndarray) else type(p).__name__
+            raise ValueError(f"parameter {i} is of {kind}; it must be an array of {' or '.join(DTYPES)}")
+    named: set[int] = set()
+    for i in (i for _, members in groups for i in members):
+        if not 0 <= i < len(params):
+            raise ValueError(f"a group names parameter {i}; there are {len(params)}, counted from 0")
+        if i in named:
+            raise ValueError(f"parameter {i} is named twice by the groups; it must be in one, once")
+        named.add(i)
+
+
+def _require_gradients(params: Sequence[Any], grads: Sequence[Any]) -> None:
+    if len(grads) != len(params):
+        raise ValueError(f"{len(grads)} gradients for {len(params)} parameters; give None where there is none")
+    for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+        if g is None:
+            continue
+        if not isinstance(g, np.ndarray) or g.dtype != p.dtype:
+            kind = g.dtype.name if isinstance(g, np.ndarray) else type(g).__name__
+            raise ValueError(f"gradient {i} is of {kind}, its parameter of {p.dtype.name}; cast it first")
+        if g.shape != p.shape:
+            raise ValueError(f"gradient {i} has shape {g.shape}, its parameter {p.shape}")

@@ -8,8 +8,9 @@ are no layer's step along their momentum.
 A dead row (tr F_j = 0) with momentum left has the Fisher matrix tau alone: its step has length lr / sqrt(tau).
 
 released differs from published in (frog.py at 32f2252, measured):
-- denom_eps is 1e-10, in four places, so that steps depend on the scale of the loss where that is small;
-- Conv2d weights alone are preconditioned: no linear layer, no bias, no groups;
+- denom_eps is 1e-10, in four places, so that steps depend on the scale of the loss where that is small, and stands
+  in for the guard against division by zero: at denom_eps = 0 a row without gradient becomes NaN;
+- Conv2d weights alone are preconditioned, no linear layer and no bias (and groups are refused, as is padding 'same');
 - decay of the other parameters is coupled, and without nesterov it enters their stored momentum.
 """
 
@@ -18,9 +19,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from stepgauge.reference.conjugate_gradients import conjugate_gradients, dot, ratio
-from stepgauge.reference.layers import LayerGradient
-from stepgauge.reference.rule import AT_LEAST_ZERO, Array, Range, Rule, Sum
+from stepgauge.reference.conjugate_gradients import conjugate_gradients, dot, guarded, plain
+from stepgauge.reference.layers import Chosen, Layer, LayerGradient, subsample
+from stepgauge.reference.rule import AT_LEAST_ZERO, Array, Generator, Range, Rule, Sum
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Frog(Rule):
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
-    sample_size: int | None = 24  # samples to estimate from; the caller draws them (layers.subsample)
+    sample_size: int | None = 24  # samples that the Fisher matrices are estimated from; None for all
     num_iters: int = 4
     tau: float = 1e-6
     batch_averaged: bool = True
@@ -52,6 +53,15 @@ class Frog(Rule):
     def init(self, p: Array) -> State:
         return self.State(0, np.zeros_like(p))
 
+    def preconditioned(self, layer: Layer) -> Layer | None:
+        if self.dialect == "published":
+            return layer
+        return layer._replace(bias=None) if layer.geometry else None
+
+    def chosen(self, samples: int, rng: Generator | None) -> Chosen:
+        both = subsample(samples, self.sample_size, rng)
+        return both, both
+
     def step(self, p: Array, g: Array | LayerGradient, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
         if not isinstance(g, LayerGradient):
             return self.step_other(p, g, s)
@@ -64,13 +74,14 @@ class Frog(Rule):
     def natural_direction(self, e: Array, g: LayerGradient) -> Array:
         """F^-1 e / sqrt(<F^-1 e, e>) for every row, F being normalised, damped and inverted approximately."""
         X, Y, eps = g.inputs, g.signals, self.denom_eps
+        divide = guarded if self.dialect == "published" else plain
         scale = g.batch**2 / g.samples if self.batch_averaged else 1 / g.samples  # matters beside denom_eps alone
         F = scale * Y**2
         trace = F.T @ np.sum(X * X, axis=1, keepdims=True) / X.shape[1]
-        S = ratio(F, trace.T + eps + np.zeros_like(F))
-        W = conjugate_gradients(lambda P: (S * (X @ P.T)).T @ X + self.tau * P, e, self.num_iters, eps)
+        S = divide(F, trace.T + eps)
+        W = conjugate_gradients(lambda P: (S * (X @ P.T)).T @ X + self.tau * P, e, self.num_iters, eps, divide)
         inner = dot(W, e)
-        return W * ratio(np.ones_like(inner), np.sqrt(np.maximum(inner, 0) + eps))
+        return divide(W, np.sqrt(inner + eps))
 
     def step_other(self, p: Array, g: Array, s: State) -> tuple[Array, State]:
         """A parameter that is no layer's."""

@@ -1,8 +1,10 @@
 """K-FROG, the Kronecker-factored predecessor of FROG (Fullfix/frog-optimizer; one line of its README, no text).
 
 The direction is divided by the root of each row's mean squared signal, and solved against the inputs' second moment
-X'X / B, then multiplied by the roots of that matrix's diagonal. There is no normalising scalar and no decay;
-parameters that are no layer's step along their momentum. Stated as released (kfrog.py at 32f2252).
+X'X / B, then multiplied by the roots of that matrix's diagonal. There is no normalising scalar and no decay.
+Only the weights of Conv2d are preconditioned; everything else steps along its momentum. B, by which the signals too
+are scaled, counts the samples of the inputs. Stated as released (kfrog.py at 32f2252), and for grouped convolutions,
+which the release refuses, group by group.
 
 released differs from published in: nothing, for want of a publication.
 """
@@ -13,9 +15,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from stepgauge.reference.conjugate_gradients import conjugate_gradients
-from stepgauge.reference.layers import LayerGradient
-from stepgauge.reference.rule import Array, Range, Rule, Sum
+from stepgauge.reference.conjugate_gradients import conjugate_gradients, plain
+from stepgauge.reference.layers import Chosen, Layer, LayerGradient, subsample
+from stepgauge.reference.rule import Array, Generator, Range, Rule, Sum
 
 DENOM_EPS = 1e-10
 
@@ -26,10 +28,10 @@ class KFrog(Rule):
     momentum: float = 0.0
     nesterov: bool = False
     y_momentum: float = 0.0
-    sample_size: int | None = 256
+    sample_size: int | None = 256  # samples that the inputs' moments are taken from; None for all
     num_iters: int = 4
     batch_averaged: bool = True
-    y_sample_size: int | None = None
+    y_sample_size: int | None = None  # likewise, drawn apart, for the signals
     eps: float = 1e-6
 
     same_as: ClassVar[Mapping[str, str]] = {"released": "published"}
@@ -49,6 +51,12 @@ class KFrog(Rule):
     def init(self, p: Array) -> State:
         return self.State(0, np.zeros_like(p), np.zeros_like(p[:, :1]) if p.ndim > 1 else np.zeros_like(p))
 
+    def preconditioned(self, layer: Layer) -> Layer | None:
+        return layer._replace(bias=None) if layer.geometry else None
+
+    def chosen(self, samples: int, rng: Generator | None) -> Chosen:
+        return subsample(samples, self.sample_size, rng), subsample(samples, self.y_sample_size, rng)
+
     def step(self, p: Array, g: Array | LayerGradient, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
         G = g.grad if isinstance(g, LayerGradient) else g
         t = s.step + 1
@@ -61,6 +69,6 @@ class KFrog(Rule):
         Y = self.y_momentum * s.y_momentum_buffer + (1 - self.y_momentum) * y
         e = e / np.sqrt(Y / (1 - self.y_momentum**t) + self.eps)
         xx = g.inputs.T @ g.inputs / B
-        W = conjugate_gradients(lambda P: P @ xx + self.eps * P, e, self.num_iters, DENOM_EPS)
+        W = conjugate_gradients(lambda P: P @ xx + self.eps * P, e, self.num_iters, DENOM_EPS, plain)
         p = p - self.lr * (W * np.sqrt(np.diag(xx)))
         return p, self.State(t, M, Y)

@@ -6,13 +6,16 @@ column of weights beside a constant input of one, one for every position.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from stepgauge.reference.rule import Array
+from stepgauge.reference.rule import Array, Generator
 
 Pair = tuple[int, int]
+Chosen = tuple[list[int] | None, list[int] | None]  # which samples of the inputs and of the signals; None for all
+ALL: Chosen = (None, None)
 
 
 class LayerGradient(NamedTuple):
@@ -28,14 +31,51 @@ class LayerGradient(NamedTuple):
         return self._replace(grad=-self.grad)
 
 
-class Convolution(NamedTuple):
-    """The geometry of a Conv2d; `padding` is (before, after) for height and for width."""
+@dataclass(frozen=True)
+class Convolution:
+    """The geometry of a Conv2d; `padding` is (before, after) for height and for width.
+
+    Raises:
+        ValueError: a kernel, stride, dilation or number of groups is below 1, or a padding below 0.
+    """
 
     kernel: Pair
     stride: Pair = (1, 1)
     padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
     dilation: Pair = (1, 1)
     groups: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride", "dilation"):
+            if min(getattr(self, name)) < 1:
+                raise ValueError(f"Invalid {name}: {getattr(self, name)} (must be at least 1)")
+        if min(min(side) for side in self.padding) < 0:
+            raise ValueError(f"Invalid padding: {self.padding} (must be at least 0)")
+        if self.groups < 1:
+            raise ValueError(f"Invalid groups: {self.groups} (must be at least 1)")
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Height and width of the output for those of the input."""
+        sides = zip(size, self.padding, self.dilation, self.kernel, self.stride, strict=True)
+        return tuple((n + sum(padding) - d * (k - 1) - 1) // s + 1 for n, padding, d, k, s in sides)
+
+
+class Layer(NamedTuple):
+    """Which parameters are a layer's: the indices of its weight and bias, and its geometry if it is a Conv2d."""
+
+    weight: int
+    bias: int | None = None
+    geometry: Convolution | None = None
+
+
+class Seen(NamedTuple):
+    """What a layer saw in a step: its inputs, and the gradient at its output, in the shapes of their owner.
+
+    Shapes: (..., in) and (..., out) of a linear layer, (samples, channels, height, width) of a Conv2d.
+    """
+
+    inputs: Array
+    signals: Array
 
 
 def same_padding(kernel: Pair, dilation: Pair = (1, 1)) -> tuple[Pair, Pair]:
@@ -61,40 +101,76 @@ def patches(x: Array, geometry: Convolution) -> Array:
 
 
 def layers_of(
-    weight_grad: Array,
-    bias_grad: Array | None,
-    inputs: Array,
-    signals: Array,
-    geometry: Convolution | None = None,
-    *,
-    chosen: Sequence[int] | None = None,
+    weight_grad: Array, bias_grad: Array | None, seen: Seen, geometry: Convolution | None = None, chosen: Chosen = ALL
 ) -> list[LayerGradient]:
     """A layer's gradients as systems of rows: one, or one for each group of a convolution.
 
     Args:
         weight_grad: shape (out, in), or (out, in / groups, kernel height, kernel width) of a convolution.
         bias_grad: shape (out,), where the bias is preconditioned together with the weights.
-        inputs: shape (..., in), or (samples, in, height, width).
-        signals: the gradient at the output, shape (..., out), or (samples, out, height, width).
+        seen: what the layer saw.
         geometry: of the convolution; None for a linear layer.
-        chosen: the samples to estimate from; all if None.
+        chosen: the samples to estimate from.
+
+    Raises:
+        ValueError: the shapes do not fit each other or the geometry.
     """
+    _require_fit(weight_grad, bias_grad, seen, geometry)
     groups = geometry.groups if geometry else 1
-    if geometry is None:
-        inputs, signals = (x.reshape(-1, 1, x.shape[-1]) for x in (inputs, signals))
-    else:
-        blocks = np.split(inputs, groups, axis=1)
-        inputs = np.concatenate([patches(block, geometry) for block in blocks], axis=2)
-        signals = signals.reshape(*signals.shape[:2], -1).transpose(0, 2, 1)
+    inputs, signals = _positions(seen, geometry)
     batch = len(inputs)
-    if chosen is not None:
-        inputs, signals = inputs[np.asarray(chosen)], signals[np.asarray(chosen)]
-    gradients = matrices(weight_grad, bias_grad, groups)
-    parts = zip(gradients, np.split(inputs, groups, axis=2), np.split(signals, groups, axis=2), strict=True)
+    inputs, signals = (x if k is None else x[k] for x, k in zip((inputs, signals), chosen, strict=True))
+    parts = zip(
+        matrices(weight_grad, bias_grad, groups),
+        np.split(inputs, groups, axis=2),
+        np.split(signals, groups, axis=2),
+        strict=True,
+    )
     return [
         LayerGradient(grad, _rows(x, constant=bias_grad is not None), _rows(y), len(inputs), batch)
         for grad, x, y in parts
     ]
+
+
+def _positions(seen: Seen, geometry: Convolution | None) -> tuple[Array, Array]:
+    """Inputs and signals by sample and position: (samples, positions, in x kernel) and (samples, positions, out)."""
+    if geometry is None:
+        inputs, signals = (x.reshape(-1, 1, x.shape[-1]) for x in seen)
+        return inputs, signals
+    blocks = np.split(seen.inputs, geometry.groups, axis=1)
+    unfolded = np.concatenate([patches(block, geometry) for block in blocks], axis=2)
+    return unfolded, seen.signals.reshape(*seen.signals.shape[:2], -1).transpose(0, 2, 1)
+
+
+def _require_fit(weight: Array, bias: Array | None, seen: Seen, geometry: Convolution | None) -> None:
+    """Refuse shapes that belong to no layer, before anything is computed of them."""
+    x, y = seen.inputs.shape, seen.signals.shape
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"the bias of shape {bias.shape} is not one of a weight of shape {weight.shape}")
+    if geometry is None:
+        if weight.ndim != 2:
+            raise ValueError(f"a weight of shape {weight.shape} is not of a linear layer; say its geometry")
+        expected_x, expected_y = (*x[:-1], weight.shape[1]), (*x[:-1], weight.shape[0])
+    else:
+        if weight.ndim != 4 or weight.shape[2:] != geometry.kernel or weight.shape[0] % geometry.groups:
+            raise ValueError(
+                f"a weight of shape {weight.shape} has no kernel {geometry.kernel} in {geometry.groups} groups"
+            )
+        if len(x) != 4:
+            raise ValueError(f"inputs of shape {x} are not (samples, channels, height, width)")
+        expected_x = (x[0], weight.shape[1] * geometry.groups, *x[2:])
+        expected_y = (x[0], weight.shape[0], *geometry.output_size(x[2:]))
+    if x != expected_x:
+        raise ValueError(f"inputs of shape {x} do not fit a weight of shape {weight.shape}: {expected_x} would")
+    if y != expected_y:
+        raise ValueError(f"signals of shape {y} do not fit inputs of shape {x}: {expected_y} would")
+
+
+def gradient_of(seen: Seen, shape: tuple[int, ...], geometry: Convolution | None, *, bias: bool) -> list[Array]:
+    """The gradients of a layer's weight, and bias if it has one: G = Y' X, back in the shapes of their owner."""
+    blank = np.zeros(shape), np.zeros(shape[:1]) if bias else None
+    weight, constant = tensors([x.signals.T @ x.inputs for x in layers_of(*blank, seen, geometry)], shape, bias=bias)
+    return [weight] if constant is None else [weight, constant]
 
 
 def matrices(weight: Array, bias: Array | None = None, groups: int = 1) -> list[Array]:
@@ -111,9 +187,17 @@ def tensors(parts: Sequence[Array], shape: tuple[int, ...], *, bias: bool) -> tu
     return (flat[:, :-1].reshape(shape), flat[:, -1]) if bias else (flat.reshape(shape), None)
 
 
-def subsample(batch: int, size: int | None, rng: np.random.Generator) -> Sequence[int] | None:
-    """Samples drawn without replacement from an explicit generator; None, for all, where `size` is not less."""
-    return None if size is None or size >= batch else [int(k) for k in rng.permutation(batch)[:size]]
+def subsample(batch: int, size: int | None, rng: Generator | None) -> list[int] | None:
+    """Samples drawn without replacement from an explicit generator; None, for all, where `size` is not less.
+
+    Raises:
+        ValueError: there is something to draw, and no generator.
+    """
+    if size is None or size >= batch:
+        return None
+    if rng is None:
+        raise ValueError(f"{size} of {batch} samples are to be drawn: give a generator, or a larger sample_size")
+    return [int(k) for k in rng.permutation(batch)[:size]]
 
 
 def _rows(x: Array, *, constant: bool = False) -> Array:

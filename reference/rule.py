@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
+Generator = np.random.Generator
 
 
 class Sum(NamedTuple):
@@ -156,6 +157,14 @@ class Rule(ABC):
     def skip(self, s: Any) -> Any:
         """The state after a step in which the parameter had no gradient."""
         return s
+
+    def preconditioned(self, layer: Any) -> Any:
+        """The part of a `layers.Layer` that steps as one system; None if its parameters are like any other."""
+        return None
+
+    def chosen(self, samples: int, rng: Generator | None) -> Any:
+        """Which samples of a layer's inputs and signals the rule looks at (see `layers.Chosen`)."""
+        return None, None
 
     def statistic(self, p: Any, g: Any, s: Any) -> Sum:
         """What a rule that pools contributes for this parameter, before anybody steps."""

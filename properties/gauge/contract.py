@@ -4,24 +4,28 @@ import copy
 import io
 import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from stepgauge.properties.gauge.activity import LayerRecipe
 from stepgauge.properties.gauge.check import Failed, NotApplicable, check
 from stepgauge.properties.gauge.examination import Examination
 from stepgauge.properties.gauge.judge import shares_of
-from stepgauge.properties.gauge.problem import Problem, Settings
+from stepgauge.properties.gauge.problem import Settings
+from stepgauge.properties.gauge.recipe import Recipe, expand
 from stepgauge.properties.gauge.target import STRANGERS, Target, described, quiet
 from stepgauge.properties.gauge.tolerance import envelopes
-from stepgauge.reference import Array
+from stepgauge.reference import Convolution
 
-SHAPES = ((4, 3), (2, 3, 2, 2), (5,))
+SHAPES = ((2, 3, 2, 2), (4, 3), (5,))
+LAYER = LayerRecipe(3, 2, (3, 3), Convolution((2, 2)))  # stands for the first of them where the rule sees layers
 STEPS = 6
 
 
 def _is_torch(target: Target) -> bool:
-    return hasattr(target, "optimizer")
+    return hasattr(target, "start")
 
 
 def contract(id: str) -> Callable[[Callable[["Bench"], None]], Callable[["Bench"], None]]:  # noqa: A002  # as in `check`
@@ -45,37 +49,43 @@ def contract(id: str) -> Callable[[Callable[["Bench"], None]], Callable[["Bench"
 
 
 class Bench:
-    """Three parameters, recorded gradients, and fresh optimizers of the target over them."""
+    """A few parameters, recorded gradients, and fresh runs of the target over them.
 
-    def __init__(self, exam: Examination) -> None:
+    `changes` are hyperparameters other than those of the examination's example.
+    """
+
+    def __init__(self, exam: Examination, **changes: Any) -> None:
+        self.exam = exam
         self.target: Any = exam.target
-        rng = np.random.default_rng(exam.options.seed)
-        self.settings = Settings(exam.example, (0, 1, 2))
-        self.initial = [rng.standard_normal(s) for s in SHAPES]
-        self.gradients = [[rng.standard_normal(s) for s in SHAPES] for _ in range(STEPS)]
-
-    def problem(self) -> Problem:
-        return Problem(self.target.rule, (self.settings,), self.initial, self.gradients)
+        layers = (LAYER,) if exam.target.record.sees_layers else ()
+        recipe = Recipe(exam.target.rule, (), SHAPES[len(layers) :], steps=STEPS, seed=exam.options.seed, layers=layers)
+        members = tuple(range(len(recipe.all_shapes)))
+        self.problem = expand(replace(recipe, groups=(Settings({**exam.example, **changes}, members),)))
 
     def params(self) -> list[Any]:
         import torch
 
-        return [torch.nn.Parameter(self.target.tensor(p)) for p in self.initial]
+        return [torch.nn.Parameter(self.target.tensor(p)) for p in self.problem.initial]
 
-    def optimizer(self, params: Sequence[Any]) -> Any:
-        return self.target.optimizer(params, [self.settings])
+    def run(self, params: Sequence[Any] | None = None, network: Any = None) -> Any:
+        """An optimizer over fresh parameters or those given, in a network of its own or that given."""
+        params = self.params() if params is None else params
+        return self.target.start(params, self.problem.groups, self.problem.layers, network)
 
-    def train(self, optimizer: Any, params: Sequence[Any], steps: Sequence[int]) -> None:
+    def feed(self, run: Any, t: int) -> None:
+        """Set the gradients of step t (from 0)."""
+        self.target.feed(run, self.problem.gradients[t], self.problem.seen_in(t))
+
+    def train(self, run: Any, steps: Sequence[int]) -> None:
         for t in steps:
-            for p, g in zip(params, self.gradients[t], strict=False):
-                p.grad = self.target.tensor(g)
-            optimizer.step()
+            self.feed(run, t)
+            run.optimizer.step()
 
     def finished(self) -> list[Any]:
         """The parameters after an undisturbed run."""
-        params = self.params()
-        self.train(self.optimizer(params), params, range(STEPS))
-        return params
+        run = self.run()
+        self.train(run, range(STEPS))
+        return list(run.params)
 
 
 def _must_equal(params: Sequence[Any], expected: Sequence[Any], what: str) -> None:
@@ -85,19 +95,14 @@ def _must_equal(params: Sequence[Any], expected: Sequence[Any], what: str) -> No
             raise Failed(f"{what}: off by {worst:.2g}", worst, 0.0)
 
 
-def _owned(optimizer: Any) -> list[Any]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
 def _resumed(bench: Bench, through: Callable[[Any], Any]) -> list[Any]:
     """The parameters of a run that goes on half-way in a fresh optimizer, the state having gone through something."""
-    params = bench.params()
-    optimizer = bench.optimizer(params)
-    bench.train(optimizer, params, range(STEPS // 2))
-    fresh = bench.optimizer(params)
-    fresh.load_state_dict(through(optimizer.state_dict()))
-    bench.train(fresh, params, range(STEPS // 2, STEPS))
-    return params
+    run = bench.run()
+    bench.train(run, range(STEPS // 2))
+    fresh = bench.run(run.params, run.network)
+    fresh.optimizer.load_state_dict(through(run.optimizer.state_dict()))
+    bench.train(fresh, range(STEPS // 2, STEPS))
+    return list(fresh.params)
 
 
 @contract("contract/resume")
@@ -122,57 +127,54 @@ def weights_only(bench: Bench) -> None:
 
 @contract("contract/deepcopy")
 def deepcopy(bench: Bench) -> None:
-    """A deep copy goes on bit for bit, and leaves the original alone."""
-    params = bench.params()
-    optimizer = bench.optimizer(params)
-    bench.train(optimizer, params, range(STEPS // 2))
-    before = [p.detach().clone() for p in params]
-    duplicate = copy.deepcopy(optimizer)
-    bench.train(duplicate, _owned(duplicate), range(STEPS // 2, STEPS))
-    _must_equal(params, before, "stepping the copy moves the original")
-    _must_equal(_owned(duplicate), bench.finished(), "the copy leaves the original's course")
-    bench.train(optimizer, params, range(STEPS // 2, STEPS))
-    _must_equal(params, bench.finished(), "the original is off course once copied")
+    """A deep copy, made together with the parameters, goes on bit for bit, and leaves the original alone."""
+    run = bench.run()
+    bench.train(run, range(STEPS // 2))
+    before = [p.detach().clone() for p in run.params]
+    duplicate = copy.deepcopy(run)
+    bench.train(duplicate, range(STEPS // 2, STEPS))
+    _must_equal(run.params, before, "stepping the copy moves the original")
+    _must_equal(duplicate.params, bench.finished(), "the copy leaves the original's course")
+    bench.train(run, range(STEPS // 2, STEPS))
+    _must_equal(run.params, bench.finished(), "the original is off course once copied")
 
 
 @contract("contract/pickle")
 def pickled(bench: Bench) -> None:
-    """A pickled optimizer goes on bit for bit."""
-    params = bench.params()
-    optimizer = bench.optimizer(params)
-    bench.train(optimizer, params, range(STEPS // 2))
-    restored = pickle.loads(pickle.dumps(optimizer))
-    bench.train(restored, _owned(restored), range(STEPS // 2, STEPS))
-    _must_equal(_owned(restored), bench.finished(), "the restored optimizer leaves the course")
+    """Pickled together with the parameters, an optimizer goes on bit for bit."""
+    run = bench.run()
+    bench.train(run, range(STEPS // 2))
+    restored = pickle.loads(pickle.dumps(run))
+    bench.train(restored, range(STEPS // 2, STEPS))
+    _must_equal(restored.params, bench.finished(), "the restored optimizer leaves the course")
 
 
 @contract("contract/gradient-untouched")
 def gradient_untouched(bench: Bench) -> None:
-    """A step leaves p.grad as it was."""
-    params = bench.params()
-    optimizer = bench.optimizer(params)
-    for grads in bench.gradients[:3]:
-        given = [bench.target.tensor(g) for g in grads]
-        for p, g in zip(params, given, strict=True):
-            p.grad = g.clone()
-        optimizer.step()
-        _must_equal([p.grad for p in params], given, "writes into p.grad")
+    """A step leaves p.grad as it was, with momentum and without."""
+    plain = {n: v for n, v in {"momentum": 0.0, "nesterov": False}.items() if n in bench.target.offers}
+    for other in (bench, Bench(bench.exam, **plain)):
+        run = other.run()
+        for t in range(3):
+            other.feed(run, t)
+            given = [p.grad.clone() for p in run.params]
+            run.optimizer.step()
+            _must_equal([p.grad for p in run.params], given, "writes into p.grad")
 
 
 @contract("contract/gradient-not-kept")
 def gradient_not_kept(bench: Bench) -> None:
     """The state does not alias p.grad: zeroing gradients in place between steps changes nothing."""
-    params = bench.params()
-    optimizer = bench.optimizer(params)
-    for p in params:
-        p.grad = p.detach().clone()
-    for grads in bench.gradients:
-        for p, g in zip(params, grads, strict=True):
-            p.grad.copy_(bench.target.tensor(g))
-        optimizer.step()
-        for p in params:
-            p.grad.zero_()
-    _must_equal(params, bench.finished(), "keeps p.grad itself as state")
+    run = bench.run()
+    grads = [p.detach().clone() for p in run.params]
+    for t in range(STEPS):
+        bench.feed(run, t)
+        for p, g in zip(run.params, grads, strict=True):
+            p.grad = g.copy_(p.grad)
+        run.optimizer.step()
+        for g in grads:
+            g.zero_()
+    _must_equal(run.params, bench.finished(), "keeps p.grad itself as state")
 
 
 @contract("contract/closure")
@@ -180,24 +182,25 @@ def closure(bench: Bench) -> None:
     """step(closure) runs the closure with gradients enabled, before the step, once, and returns its loss."""
     import torch
 
-    params = bench.params()
-    optimizer = bench.optimizer(params)
+    run = bench.run()
     losses = []
-    for grads in bench.gradients:
+    for t in range(STEPS):
 
-        def evaluate(grads: Sequence[Array] = grads) -> Any:
-            optimizer.zero_grad()
-            loss = torch.stack([(p * bench.target.tensor(g)).sum() for p, g in zip(params, grads, strict=True)]).sum()
+        def evaluate(t: int = t) -> Any:
+            bench.feed(run, t)
+            grads = [p.grad for p in run.params]
+            run.optimizer.zero_grad()
+            loss = torch.stack([(p * g).sum() for p, g in zip(run.params, grads, strict=True)]).sum()
             torch.autograd.backward(loss)
             losses.append(float(loss.detach()))
             return loss
 
-        returned = optimizer.step(evaluate)
+        returned = run.optimizer.step(evaluate)
         if returned is None or float(returned) != losses[-1]:
             raise Failed(f"returns {returned}, not the loss")
     if len(losses) != STEPS:
         raise Failed(f"calls the closure {len(losses)} times in {STEPS} steps")
-    _must_equal(params, bench.finished(), "steps elsewhere with a closure")
+    _must_equal(run.params, bench.finished(), "steps elsewhere with a closure")
 
 
 def _in_format(bench: Bench, arrange: Callable[[Any], Any], *, gradients: bool, params: bool) -> None:
@@ -205,16 +208,15 @@ def _in_format(bench: Bench, arrange: Callable[[Any], Any], *, gradients: bool, 
     import torch
 
     plain = [p.detach() for p in bench.finished()]
-    tensors = [bench.target.tensor(p) for p in bench.initial]
-    moved = [torch.nn.Parameter(arrange(p) if params else p) for p in tensors]
-    optimizer = bench.optimizer(moved)
-    for grads in bench.gradients:
-        for p, g in zip(moved, grads, strict=True):
-            given = bench.target.tensor(g)
-            p.grad = arrange(given) if gradients else given
-        optimizer.step()
-    allowed = 2 * envelopes(bench.problem(), bench.target.record.dialects[0], "float64")[0].allowed("float64")[-1]
-    error = torch.cat([(p.detach() - q).abs().ravel() for p, q in zip(moved, plain, strict=True)]).cpu().numpy()
+    tensors = [p.detach() for p in bench.params()]
+    run = bench.run([torch.nn.Parameter(arrange(p) if params else p) for p in tensors])
+    for t in range(STEPS):
+        bench.feed(run, t)
+        for p in run.params:
+            p.grad = arrange(p.grad) if gradients else p.grad
+        run.optimizer.step()
+    allowed = 2 * envelopes(bench.problem, bench.target.record.dialects[0], "float64")[0].allowed("float64")[-1]
+    error = torch.cat([(p.detach() - q).abs().ravel() for p, q in zip(run.params, plain, strict=True)]).cpu().numpy()
     worst = int(np.argmax(shares_of(error, allowed)))
     if not error[worst] <= allowed[worst]:
         raise Failed(f"steps elsewhere: off by {error[worst]:.2g}", float(error[worst]), float(allowed[worst]))
@@ -254,7 +256,7 @@ def channels_last(bench: Bench) -> None:
 def unknown_keyword(bench: Bench) -> None:
     """A misspelled keyword is refused, not swallowed."""
     try:
-        bench.target.build(bench.params(), bench.settings.hyperparameters, surely_no_such_keyword=1)
+        bench.target.start(bench.params(), bench.problem.groups, bench.problem.layers, surely_no_such_keyword=1)
     except TypeError:
         return
     raise Failed("swallows an unknown keyword")
@@ -263,17 +265,19 @@ def unknown_keyword(bench: Bench) -> None:
 @contract("contract/add-param-group")
 def add_param_group(bench: Bench) -> None:
     """A parameter group added after the first steps is stepped as by a fresh optimizer (moved at all, if pooled)."""
-    params = bench.params()
-    optimizer = bench.optimizer(params[:2])
-    bench.train(optimizer, params[:2], range(2))
-    before = params[2].detach().clone()
-    optimizer.add_param_group({"params": params[2:]})
-    alone = bench.params()[2:]
-    for stepper, (p,) in ((optimizer, params[2:]), (bench.optimizer(alone), alone)):
-        for t in range(2):
-            p.grad = bench.target.tensor(bench.gradients[t][2])
-            stepper.step()
-    if bool((params[2].detach() == before).all()):
+    target, problem = bench.target, bench.problem
+    *first, last = problem.groups[0].members
+    run = target.start(bench.params(), [problem.groups[0]._replace(members=tuple(first))], problem.layers)
+    bench.train(run, range(2))
+    added = run.params[last]
+    before = added.detach().clone()
+    run.optimizer.add_param_group({"params": [added]})
+    alone = target.start(bench.params(), [problem.groups[0]._replace(members=(last,))])
+    for t in range(2):
+        for stepper in (run, alone):
+            target.feed(stepper, problem.gradients[t], problem.seen_in(t) if stepper is run else {})
+            stepper.optimizer.step()
+    if bool((added.detach() == before).all()):
         raise Failed("does not step the added parameter")
-    if bench.target.record.pools_over == "nothing":
-        _must_equal(params[2:], alone, "steps the added parameter otherwise than a fresh optimizer")
+    if target.record.pools_over == "nothing":
+        _must_equal([added], [alone.params[last]], "steps the added parameter otherwise than a fresh optimizer")

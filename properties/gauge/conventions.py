@@ -1,24 +1,47 @@
-"""Checks of what papers leave open: absent and empty gradients."""
+"""Checks of what papers leave open: absent and empty gradients, and the geometries of layers."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
+from stepgauge.properties.gauge.activity import LayerRecipe, Shape
 from stepgauge.properties.gauge.check import Failed, NotApplicable, check
 from stepgauge.properties.gauge.examination import Examination
-from stepgauge.properties.gauge.problem import Problem, Settings, reference_trajectory
-from stepgauge.properties.gauge.target import StepError, TargetError
-from stepgauge.reference import Array
+from stepgauge.properties.gauge.problem import Problem, Settings, flatten, reference_trajectory
+from stepgauge.properties.gauge.recipe import Recipe, expand
+from stepgauge.properties.gauge.target import StepError, Target, TargetError
+from stepgauge.reference import Array, Convolution
+from stepgauge.reference.layers import same_padding
+
+Absent = Mapping[int, tuple[int, ...]]
+NEVER: Absent = MappingProxyType({})
 
 
-def _example(exam: Examination, shapes: list[tuple[int, ...]], absent: set[tuple[int, int]]) -> Problem:
-    """Four steps with random gradients, absent where (step, parameter) is listed."""
-    rng = np.random.default_rng(exam.options.seed)
-    gradients = [
-        [None if (t, i) in absent else rng.standard_normal(shape) for i, shape in enumerate(shapes)] for t in range(4)
-    ]
-    settings = Settings(exam.example, tuple(range(len(shapes))))
-    return Problem(exam.target.rule, (settings,), [rng.standard_normal(s) for s in shapes], gradients)
+CONVOLUTION = LayerRecipe(2, 3, (4, 4), Convolution((2, 2)))  # the first parameter, where the rule sees layers
+
+
+def _example(exam: Examination, shapes: Sequence[Shape], absent: Absent = NEVER) -> Problem:
+    """Four steps with random gradients, but for the steps (from 0) in which a parameter or a layer has none."""
+    layers = (CONVOLUTION,) if exam.target.record.sees_layers else ()
+    return _problem(exam, shapes[len(layers) :], layers, absent)
+
+
+def _problem(
+    exam: Examination, shapes: Sequence[Shape], layers: Sequence[LayerRecipe], absent: Absent = NEVER
+) -> Problem:
+    counts = [len(layer.shapes) for layer in layers] + [1] * len(shapes)
+    recipe = Recipe(
+        exam.target.rule,
+        (Settings(exam.example, tuple(range(sum(counts)))),),
+        tuple(shapes),
+        absent=tuple(absent.get(unit, ()) for unit, count in enumerate(counts) for _ in range(count)),
+        steps=4,
+        seed=exam.options.seed,
+        layers=tuple(layers),
+    )
+    return expand(recipe)
 
 
 def _run(exam: Examination, problem: Problem) -> Array:
@@ -33,8 +56,8 @@ def _run(exam: Examination, problem: Problem) -> Array:
 @check("convention/absent-gradient", "convention")
 def absent_gradient(exam: Examination) -> None:
     """A parameter without gradient stays bit for bit, decay included."""
-    problem = _example(exam, [(2, 3), (4, 2)], {(1, 0), (3, 0)})
-    columns = problem.initial[0].size
+    problem = _example(exam, [(2, 3), (4, 2)], {0: (1, 3)})
+    columns = problem.size - problem.initial[-1].size
     trajectory = _run(exam, problem)[:, :columns]
     for t in (1, 3):
         if not np.array_equal(trajectory[t], trajectory[t - 1]):
@@ -44,15 +67,15 @@ def absent_gradient(exam: Examination) -> None:
 @check("convention/late-gradient", "convention")
 def late_gradient(exam: Examination) -> None:
     """A parameter whose first gradient comes later than another's is accepted."""
-    _run(exam, _example(exam, [(2, 3), (4, 2)], {(0, 1), (1, 1)}))
+    _run(exam, _example(exam, [(2, 3), (4, 2)], {1: (0, 1)}))
 
 
 @check("convention/no-gradients", "convention")
 def no_gradients(exam: Examination) -> None:
     """A step in which nothing has a gradient moves nothing and raises nothing."""
-    problem = _example(exam, [(2, 3), (4,)], {(0, 0), (0, 1), (2, 0), (2, 1)})
+    problem = _example(exam, [(2, 3), (4,)], {0: (0, 2), 1: (0, 2)})
     trajectory = _run(exam, problem)
-    start = np.concatenate([p.ravel() for p in problem.initial])
+    start = flatten(problem.initial)
     if not (np.array_equal(trajectory[0], start) and np.array_equal(trajectory[2], trajectory[1])):
         raise Failed("moves parameters in a step without gradients")
 
@@ -60,15 +83,15 @@ def no_gradients(exam: Examination) -> None:
 @check("convention/empty-parameter", "convention")
 def empty_parameter(exam: Examination) -> None:
     """Parameters without elements, such as the empty shards of a sharded model, are accepted."""
-    _run(exam, _example(exam, [(2, 3), (0, 3), (3, 0), (0,)], set()))
+    _run(exam, _example(exam, [(2, 3), (0, 3), (3, 0), (0,)]))
 
 
 @check("convention/non-finite-gradient", "convention")
 def non_finite_gradient(exam: Examination) -> None:
     """NaN and infinite gradients go where the rule's arithmetic takes them, and leave the other parameters alone."""
-    problem = _example(exam, [(2, 3), (4,)], set())
+    problem = _example(exam, [(2, 3), (4,)])
     spoilt = [[np.array(g) for g in grads if g is not None] for grads in problem.gradients]
-    spoilt[1][0][0, 1], spoilt[2][0][1, 2] = np.nan, np.inf
+    spoilt[1][0].flat[1], spoilt[2][0].flat[-1] = np.nan, np.inf
     problem = replace(problem, gradients=spoilt)
     got = _run(exam, problem)
     expected = [reference_trajectory(problem, problem.rule_groups(exam.target.record, d)) for d in exam.dialects]
@@ -81,4 +104,30 @@ def non_finite_gradient(exam: Examination) -> None:
 @check("convention/0-d-parameter", "convention")
 def zero_d_parameter(exam: Examination) -> None:
     """Scalars (0-d parameters) are accepted."""
-    _run(exam, _example(exam, [(), (2, 3)], set()))
+    _run(exam, _example(exam, [(), (2, 3)]))
+
+
+def _sees_layers(target: Target) -> bool:
+    return target.record.sees_layers
+
+
+def _accepts(exam: Examination, layer: LayerRecipe) -> None:
+    _run(exam, _problem(exam, [(3,)], [layer]))
+
+
+@check("convention/linear-layer", "convention", _sees_layers)
+def linear_layer(exam: Examination) -> None:
+    """Linear layers are accepted."""
+    _accepts(exam, LayerRecipe(4, 3))
+
+
+@check("convention/grouped-convolution", "convention", _sees_layers)
+def grouped_convolution(exam: Examination) -> None:
+    """Grouped convolutions are accepted."""
+    _accepts(exam, LayerRecipe(4, 4, (4, 4), Convolution((2, 2), groups=2)))
+
+
+@check("convention/same-padding", "convention", _sees_layers)
+def same(exam: Examination) -> None:
+    """Convolutions with padding='same' are accepted."""
+    _accepts(exam, LayerRecipe(2, 3, (4, 4), Convolution((2, 2), padding=same_padding((2, 2)))))

@@ -4,7 +4,8 @@ Each focus puts one regime in front; within it everything else varies. Random gr
 most real defects: see the kinds in `gradients`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import hypothesis
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
+from stepgauge.properties.gauge.activity import ACTIVITIES, LayerRecipe, Shape
 from stepgauge.properties.gauge.gradients import KINDS
-from stepgauge.properties.gauge.problem import Hyperparameters, Recipe, Settings, Shape
+from stepgauge.properties.gauge.problem import Hyperparameters, Settings
+from stepgauge.properties.gauge.recipe import Recipe
 from stepgauge.properties.gauge.target import UsageError
-from stepgauge.reference import RULES
-
-DRAWN = [name for name, rule in RULES.items() if not rule.sees_layers]  # the rules that problems are drawn for
+from stepgauge.reference import RULES, Convolution
+from stepgauge.reference.layers import same_padding
 
 # Values that a port could confuse are apart: no 1 - beta equals a delta, a wd_ratio or a dampening (at the defaults of
 # AdamP all of them are 0.1), and a momentum is neither a beta nor its complement.
@@ -45,6 +47,14 @@ DOMAINS: dict[str, SearchStrategy[Any]] = {
     "topC": st.sampled_from([2, 1, 3, 20]),
     "decay": st.sampled_from([0.7, 0.93, 0.36]),
     "synced": st.booleans(),
+    "lr_other_ratio": st.sampled_from([0.25, 1.7]),
+    "sample_size": st.sampled_from([None, 64]),  # no less than any batch has: nothing is left to chance
+    "y_sample_size": st.sampled_from([None, 64]),
+    "num_iters": st.integers(1, 5),
+    "tau": st.sampled_from([0.03, 0.2, 1.1]),  # smaller, and rounding decides where a layer saw too few samples
+    "batch_averaged": st.booleans(),
+    "denom_eps": st.sampled_from([0.0, 1e-10, 1e-4]),
+    "y_momentum": st.sampled_from([0.0, 0.63]),
 }
 
 # Where a rule takes a hyperparameter differently.
@@ -55,12 +65,29 @@ DOMAINS_OF: dict[str, dict[str, SearchStrategy[Any]]] = {
         "dampening": st.sampled_from([1.0, 0.28, 0.0]),
     }
     for rule in ("adai", "adaiv2")
-}
+} | {"kfrog": {"eps": st.sampled_from([0.04, 0.3])}}
 
 VECTORS: tuple[Shape, ...] = ((5,), (1,), ())
 MATRICES: tuple[Shape, ...] = ((4, 3), (2, 7), (6, 2), (3, 16), (5, 1), (1, 6))
 LARGE: tuple[Shape, ...] = ((13, 10), (1030,), (40, 3))  # beyond the width and the chunks of vectorised kernels
+SMALL: tuple[Shape, ...] = ((3,), (), (2, 3))
 DEEPER: tuple[Shape, ...] = ((3, 2, 2), (2, 3, 2, 2), (2, 2, 1, 2, 3))
+
+
+UNPADDED = ((0, 0), (0, 0))
+LAYERS: tuple[LayerRecipe, ...] = (
+    LayerRecipe(2, 3, (4, 4), Convolution((2, 2))),
+    LayerRecipe(4, 3),
+    LayerRecipe(3, 2, (5, 5), Convolution((3, 3), (2, 2), ((1, 1), (1, 1)))),
+    LayerRecipe(3, 4, (3,)),
+    LayerRecipe(2, 4, (4, 5), Convolution((1, 3), padding=((0, 0), (1, 1))), bias=False),
+    LayerRecipe(4, 4, (4, 4), Convolution((2, 2), groups=2)),
+    LayerRecipe(2, 3, (5, 4), Convolution((2, 2), dilation=(2, 2), padding=((1, 1), (2, 2)))),
+    LayerRecipe(2, 2, (3, 4), Convolution((2, 2), padding=same_padding((2, 2)))),
+    LayerRecipe(5, 3, bias=False),
+    LayerRecipe(3, 3, (4, 3), Convolution((2, 2), groups=3)),
+    LayerRecipe(3, 2, (3, 3), Convolution((1, 1))),
+)
 
 
 class Focus(NamedTuple):
@@ -73,6 +100,7 @@ class Focus(NamedTuple):
     parameters: tuple[int, int] = (2, 3)
     schedules: tuple[tuple[float, ...], ...] = ((1.0,),)
     shapes: tuple[Shape, ...] = MATRICES + DEEPER
+    layers: tuple[int, int] = (0, 0)
     where: Mapping[str, SearchStrategy[Any]] = {}
 
 
@@ -104,8 +132,26 @@ FOCI_OF_PROJECTIONS: dict[str, Focus] = {
 }
 
 
+ON_LAYERS: dict[str, Any] = {"layers": (1, 2), "parameters": (0, 1), "shapes": SMALL}
+FOCI_OF_LAYERS: dict[str, Focus] = {
+    "random": Focus(("random",), **ON_LAYERS),
+    "mixed": Focus(**ON_LAYERS),
+    "late": Focus(absent="late", **ON_LAYERS),
+    "gaps": Focus(absent="gaps", **ON_LAYERS),
+    "groups": Focus(groups=(2,), **ON_LAYERS),
+    "schedule": Focus(schedules=((1.0, 0.25, 3.0), (1.0, 0.5)), **ON_LAYERS),
+    "tiny": Focus(magnitudes=(1e-2, 1e-4), **ON_LAYERS),  # smaller, and squares of squares underflow in float32
+    "zero": Focus(("random", "zero", "sparse"), **ON_LAYERS),
+    "uneven": Focus(("uneven", "shifted"), **ON_LAYERS),
+    "silent": Focus(("random", "silent rows"), where={"momentum": st.sampled_from([0.82, 0.47])}, **ON_LAYERS),
+    "no layer": Focus(parameters=(1, 3), shapes=SMALL),
+}
+
+
 def foci_of(rule: str) -> dict[str, Focus]:
     """The foci that can matter to a rule."""
+    if RULES[rule].sees_layers:
+        return FOCI_OF_LAYERS
     return FOCI | FOCI_OF_PROJECTIONS if "delta" in RULES[rule].hyperparameter_names() else FOCI
 
 
@@ -131,17 +177,23 @@ def recipes(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus, ma
     """A recipe within a focus; `fixed` hyperparameters are kept, `maximize` says whether it may be drawn."""
     fewest, most = focus.parameters
     shapes = tuple(draw(st.lists(st.sampled_from(focus.shapes), min_size=fewest, max_size=most)))
+    layers = draw(some_layers(*focus.layers))
+    units = _units(layers, len(shapes))
     steps = draw(st.integers(4, 9))
-    kinds = focus.gradients or tuple(draw(st.lists(st.sampled_from(list(KINDS)), min_size=2, max_size=4)))
-    count = draw(st.sampled_from(focus.groups))
-    members = [(k,) for k in range(count - 1)] + [tuple(range(count - 1, len(shapes)))]
+    known = list(ACTIVITIES if RULES[rule].sees_layers else KINDS)
+    kinds = focus.gradients or tuple(draw(st.lists(st.sampled_from(known), min_size=2, max_size=4)))
+    count = min(draw(st.sampled_from(focus.groups)), len(units))
+    split = [units[k : k + 1] for k in range(count - 1)] + [units[count - 1 :]]
+    members = [tuple(i for unit in part for i in unit) for part in split]
     groups = tuple(Settings(draw(hyperparameters(rule, fixed, focus)), m) for m in members)
+    absent = draw(absences(focus.absent, len(units), steps))
     return Recipe(
         rule=rule,
         groups=groups,
         shapes=shapes,
+        layers=layers,
         gradients=kinds,
-        absent=draw(absences(focus.absent, len(shapes), steps)),
+        absent=tuple(when for unit, when in zip(units, absent, strict=False) for _ in unit),
         schedule=draw(st.sampled_from(focus.schedules)),
         steps=steps,
         scale=draw(st.sampled_from([1.0, 30.0, 0.0, 1e3])),
@@ -152,8 +204,25 @@ def recipes(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus, ma
 
 
 @st.composite
+def some_layers(draw: st.DrawFn, fewest: int, most: int) -> tuple[LayerRecipe, ...]:
+    """Layers, each with a batch of its own."""
+    drawn = draw(st.lists(st.sampled_from(LAYERS), min_size=fewest, max_size=most)) if most else []
+    return tuple(replace(layer, samples=draw(st.integers(4, 8))) for layer in drawn)
+
+
+def _units(layers: Sequence[LayerRecipe], others: int) -> list[tuple[int, ...]]:
+    """The parameters that belong together, a layer's or one by itself."""
+    units: list[tuple[int, ...]] = []
+    first = 0
+    for count in [*(len(layer.shapes) for layer in layers), *([1] * others)]:
+        units.append(tuple(range(first, first + count)))
+        first += count
+    return units
+
+
+@st.composite
 def absences(draw: st.DrawFn, kind: str, parameters: int, steps: int) -> tuple[tuple[int, ...], ...]:
-    """The steps in which each parameter has no gradient: none, the first few, or some in between."""
+    """The steps in which each parameter (or layer) has no gradient: none, the first few, or some in between."""
     if kind == "never":
         return ()
     if kind == "late":

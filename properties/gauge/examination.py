@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Any, Literal
 
 from stepgauge.properties.gauge.check import CHECKS, Check, Failed, Finding, Inconclusive, NotApplicable, Result
-from stepgauge.properties.gauge.problem import Hyperparameters, Problem, expand
+from stepgauge.properties.gauge.problem import Hyperparameters, Problem
+from stepgauge.properties.gauge.recipe import expand
 from stepgauge.properties.gauge.target import STRANGERS, StepError, Target, TargetError, UsageError, described
 
 Level = Literal["quick", "standard", "deep"]

@@ -9,8 +9,10 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from stepgauge.properties.gauge.rewriting import KEPT, PACKAGE, parse
+from stepgauge.properties.gauge.rewriting import PACKAGE, parse
 from stepgauge.reference import RULES, Rule
+
+PLUMBING = {PACKAGE, *(f"{PACKAGE}.{part}" for part in ("rule", "driver", "network"))}  # no part of any rule
 
 
 def rules_table() -> Table:
@@ -53,5 +55,5 @@ def _modules(module: str) -> Iterator[str]:
     yield module
     for node in parse(module).body:
         imported = getattr(node, "module", None) or ""
-        if imported.startswith(f"{PACKAGE}.") and imported not in KEPT:
+        if imported.startswith(f"{PACKAGE}.") and imported not in PLUMBING:
             yield from _modules(imported)

@@ -7,9 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from stepgauge.properties.gauge.problem import Problem, distance
+from stepgauge.properties.gauge.recipe import GROUPED, LINEAR, SAME
 from stepgauge.properties.gauge.target import StepError, Target, TargetError
 from stepgauge.properties.gauge.tolerance import envelopes
 from stepgauge.reference import Array
+
+# Where a target may raise: not to have these computes no wrong number, and checks of conventions ask for each.
+OPTIONAL = ("absent gradients", LINEAR, GROUPED, SAME)
 
 
 class Divergence(NamedTuple):
@@ -63,11 +67,10 @@ class Outcome:
     def judged(self) -> bool:
         """Whether the problem says anything of the rule.
 
-        Not if the target refused its hyperparameters, nor if it raised where a gradient was absent: that is a matter of
-        conventions, checked as such, and no wrong number.
+        Not if the target refused its hyperparameters, nor if it raised where the problem has something optional.
         """
-        absent = any(g is None for grads in self.problem.gradients for g in grads)
-        return self.refusal is None and not (self.failure is not None and absent)
+        optional = not self.regimes.isdisjoint(OPTIONAL)
+        return self.refusal is None and not (self.failure is not None and optional)
 
     def follows(self, dialect: str) -> bool:
         return self.failure is None and self.refusal is None and dialect not in self.divergences

@@ -1,7 +1,7 @@
 """Edited copies of the reference's text, executed.
 
 A rule's module and the parts it imports are parsed, transformed and executed as new modules; the reference itself is
-never touched. The contract (`rule`) and the driver stay as they are: they are not mathematics.
+never touched. The contract (`rule`), the driver and the unfolding of layers stay as they are: they feed a rule.
 """
 
 import ast
@@ -16,7 +16,7 @@ from typing import Any
 from stepgauge.reference import Rule
 
 PACKAGE = "stepgauge.reference"
-KEPT = {PACKAGE, f"{PACKAGE}.rule", f"{PACKAGE}.driver"}
+KEPT = {PACKAGE, *(f"{PACKAGE}.{part}" for part in ("rule", "driver", "network", "layers"))}
 
 Edit = Callable[[str, ast.Module], ast.Module]
 

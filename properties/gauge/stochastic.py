@@ -34,7 +34,8 @@ METHODS = {"sum", "mean", "prod", "std", "var", "dot", "cumsum"}  # of arrays, w
 NUMPY = (np.ndarray, np.generic)
 ORDERINGS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 EXACT = {
-    "abs", "array", "asarray", "clip", "max", "maximum", "min", "minimum", "ones_like", "stack", "where", "zeros_like",
+    "abs", "array", "asarray", "clip", "diag", "max", "maximum", "min", "minimum", "ones_like", "stack", "where",
+    "zeros_like",
 }  # fmt: skip
 
 
@@ -126,6 +127,13 @@ class Arithmetic:
         noise = self.arrays.draw(x.size).reshape(x.shape) + self.arrays.draw(1)[0]
         return np.sum(x * (1 + max(1, n) ** 0.5 * noise), **axes)
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """A product of matrices in any order of summation: as `sum`, with noise of its own in each of its terms."""
+        product = a @ b
+        terms = np.sqrt((a * a) @ (b * b))  # the size of a sum of terms, each with a random sign
+        inner, outer = (self.arrays.draw(product.size).reshape(product.shape) for _ in range(2))
+        return product + a.shape[1] ** 0.5 * (terms * inner + product * outer)
+
     def sqrt(self, x: Any) -> Any:
         return self.blur(np.sqrt(x))
 
@@ -151,6 +159,8 @@ class _Instrument(ast.NodeTransformer):
         if not self.function:
             return node  # annotations and class bodies compute nothing
         self.generic_visit(node)
+        if isinstance(node.op, ast.MatMult):
+            return _call("_matmul", node.left, node.right)
         operation = ast.Subscript(_name("_operators"), ast.Constant(type(node.op).__name__), ast.Load())
         return _call("_operate", operation, node.left, node.right)
 
@@ -184,6 +194,7 @@ def instrumented(rule: type[Rule]) -> tuple[type[Rule], Arithmetic]:
     arithmetic = Arithmetic()
     names = {
         "_operate": arithmetic.operate,
+        "_matmul": arithmetic.matmul,
         "_decide": arithmetic.decide,
         "_operators": {op.__name__: function for op, function in OPERATORS.items()},
     }

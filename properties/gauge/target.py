@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stepgauge.properties.gauge.problem import Problem, Settings, flatten, scheduled
-from stepgauge.reference import RULES, Array, Rule, init, step
+from stepgauge.reference import RULES, Array, Layer, Rule, Seen, init, step
 
 STRANGERS = (Exception, SystemExit)  # what a stranger's code may raise: a script without a guard exits when imported
 
@@ -78,12 +78,28 @@ class Target(ABC):
         return RULES[self.rule]
 
     @abstractmethod
-    def init(self, params: Sequence[Array], groups: Sequence[Settings], *, maximize: bool) -> Any:
-        """A fresh state that owns copies of `params`."""
+    def init(
+        self,
+        params: Sequence[Array],
+        groups: Sequence[Settings],
+        layers: Sequence[Layer] = (),
+        *,
+        maximize: bool = False,
+    ) -> Any:
+        """A fresh state that owns copies of `params`, some of which are parameters of `layers`."""
 
     @abstractmethod
-    def step(self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0) -> list[Array]:
-        """Step once, with lr at this multiple of what `init` was given; the parameters after the step."""
+    def step(
+        self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+    ) -> list[Array]:
+        """Step once; the parameters after the step.
+
+        Args:
+            grads: of every parameter, None where absent.
+            state: what `init` made.
+            lr_factor: multiplies the lr that `init` was given.
+            seen: what the layers saw, under the indices of their weights.
+        """
 
     def run(self, problem: Problem, dtype: str = "float64") -> Array:
         """The parameters after each step, shape (steps, size), in float64.
@@ -95,13 +111,14 @@ class Target(ABC):
         rows = []
         with quiet():
             try:
-                state = self.init([p.astype(dtype) for p in problem.initial], problem.groups, maximize=problem.maximize)
+                initial = [p.astype(dtype) for p in problem.initial]
+                state = self.init(initial, problem.groups, problem.layers, maximize=problem.maximize)
             except STRANGERS as error:  # whatever a stranger's constructor raises is its refusal
                 raise TargetError(f"cannot be built: {described(error)}") from error
             for t, grads in enumerate(problem.gradients):
                 try:
                     cast = [None if g is None else g.astype(dtype) for g in grads]
-                    params = self.step(cast, state, problem.lr_factor(t))
+                    params = self.step(cast, state, problem.lr_factor(t), problem.seen_in(t, dtype))
                 except STRANGERS as error:
                     raise StepError(t, error) from error
                 rows.append(flatten(params))
@@ -132,16 +149,25 @@ class RuleTarget(Target):
         self.offers = names - self.pinned.keys()
         self.defaults = self.factory.defaults()
 
-    def init(self, params: Sequence[Array], groups: Sequence[Settings], *, maximize: bool) -> Any:
+    def init(
+        self,
+        params: Sequence[Array],
+        groups: Sequence[Settings],
+        layers: Sequence[Layer] = (),
+        *,
+        maximize: bool = False,
+    ) -> Any:
         problem = Problem(self.rule, tuple(groups), [p.copy() for p in params], [])
         driven = problem.rule_groups(self.factory)
-        states = init(driven, problem.initial)
-        return {"groups": driven, "params": problem.initial, "states": states, "maximize": maximize}
+        states = init(driven, problem.initial, layers)
+        return {"groups": driven, "params": problem.initial, "states": states, "layers": layers, "maximize": maximize}
 
-    def step(self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0) -> list[Array]:
+    def step(
+        self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+    ) -> list[Array]:
         groups = scheduled(state["groups"], lr_factor)
         state["params"], state["states"] = step(
-            groups, state["params"], grads, state["states"], maximize=state["maximize"]
+            groups, state["params"], grads, state["states"], state["layers"], seen, maximize=state["maximize"]
         )
         return [p.copy() for p in state["params"]]
 
@@ -270,8 +296,6 @@ def make_target(
     Raises:
         TargetError: it cannot be built, or what it builds is no optimizer.
     """
-    if RULES[rule].sees_layers:
-        raise UsageError(f"{rule} steps along what its layers saw: targets are not driven through a network yet")
     if isinstance(factory, type) and issubclass(factory, Rule):
         return RuleTarget(name, factory, rule, keywords or {})
     from stepgauge.properties.gauge.torch_target import TorchTarget

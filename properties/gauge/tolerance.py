@@ -17,6 +17,7 @@ from stepgauge.reference import RULES, Array
 
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 FACTOR = AMPLITUDE / ROUNDOFF["float32"]  # 16: a decision counts as swayed by what the tolerance allows, no more
+FAINT = 2.0**-36  # for conjugate gradients: they amplify an error made early by up to 10^6, where it would saturate
 ARRAY_RUNS = 6
 SCALAR_RUNS = 4
 CACHED = 4096  # problems are shared by the targets of one run that go by the same rule
@@ -51,6 +52,7 @@ class Reference:
 
     def __init__(self, problem: Problem, dialect: str) -> None:
         self.problem = problem
+        self.amplitude = FAINT if RULES[problem.rule].sees_layers else AMPLITUDE
         rule, self.arithmetic = instrumented(RULES[problem.rule])
         self.groups = problem.rule_groups(rule, dialect)
 
@@ -69,16 +71,21 @@ class Reference:
         """The envelope of the run that follows these decisions, and whether noise would sway one of them."""
         centre = self.run(follow=follow)
         decisions = self.decisions
-        swayed = False
+        swayed = self.amplitude < AMPLITUDE and any(self._swayed(seed, decisions) for seed in (1, 2, 3))
         spread = {}
         for kind, runs in (("arrays", ARRAY_RUNS), ("scalars", SCALAR_RUNS)):
             deviations = []
             for seed in range(1, runs + 1):
-                deviations.append(distance(self.run(seed, **{kind: AMPLITUDE}, follow=decisions), centre))
+                deviations.append(distance(self.run(seed, **{kind: self.amplitude}, follow=decisions), centre))
                 swayed |= self.arithmetic.swayed
             # An error once made stays in the parameter, so the spread of a step holds from there on.
-            spread[kind] = np.maximum.accumulate(np.max(deviations, axis=0), axis=0) / AMPLITUDE
+            spread[kind] = np.maximum.accumulate(np.max(deviations, axis=0), axis=0) / self.amplitude
         return Envelope(decisions, centre, **spread), swayed
+
+    def _swayed(self, seed: int, decisions: Sequence[Decision]) -> bool:
+        """Whether rounding of the largest legal size sways one of these decisions."""
+        self.run(seed, AMPLITUDE, AMPLITUDE, follow=decisions)
+        return self.arithmetic.swayed
 
     def continuations(self, dtype: str) -> list[tuple[Decision, ...]]:
         """The sequences of decisions that rounding in this dtype can lead to."""
@@ -95,12 +102,18 @@ class Reference:
 
 @lru_cache(maxsize=CACHED)
 def envelopes(problem: Problem, dialect: str, dtype: str) -> list[Envelope]:
-    """One envelope, or one for each continuation where rounding in `dtype` sways a decision; nominal first."""
+    """One envelope, or one for each continuation that rounding in `dtype` can lead to; the nominal one first."""
     reference, nominal, swayed = _nominal(problem, dialect)
     if not swayed:
         return [nominal]
     others = [d for d in reference.continuations(dtype) if d != nominal.decisions]
-    return [nominal, *(reference.envelope(follow=decisions)[0] for decisions in others)]
+    found = [reference.envelope(follow=decisions)[0] for decisions in others]
+    return [nominal, *(e for e in found if not _negligible(e, nominal, dtype))]
+
+
+def _negligible(other: Envelope, nominal: Envelope, dtype: str) -> bool:
+    """Whether a continuation is one in name alone, such as an iteration more where nothing is left to solve."""
+    return bool(np.all(distance(other.centre, nominal.centre) <= 0.1 * nominal.allowed(dtype)))
 
 
 @lru_cache(maxsize=CACHED)

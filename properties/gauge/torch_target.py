@@ -1,8 +1,9 @@
 """The adapter of torch optimizers: any factory that takes parameters first and returns something that steps."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,29 @@ import torch
 
 from stepgauge.properties.gauge.problem import Problem, Settings
 from stepgauge.properties.gauge.target import STRANGERS, Target, TargetError, UsageError, described, quiet
-from stepgauge.reference import Array
+from stepgauge.properties.gauge.torch_network import Network
+from stepgauge.reference import Array, Layer, Seen
 
 # What a required hyperparameter is given where a check leaves everything else at the target's defaults.
 REQUIRED = {"lr": 0.05}
+MODEL = "model"  # the keyword under which an optimizer that looks at layers is given the network; --rename has others
+
+
+@dataclass
+class Run:
+    """An optimizer of the target over parameters, and the network around them if it looks at layers."""
+
+    params: Sequence[Any]
+    optimizer: Any
+    network: Network | None
+    rates: Sequence[Any]  # the lr of each group at the start
+
+    def feed(self, grads: Iterable[Any], seen: Mapping[int, tuple[Any, Any]]) -> None:
+        """Show the layers what they see, then set the gradients, all as tensors."""
+        if self.network is not None:
+            self.network.learn({i: x for i, (x, _) in seen.items()}, {i: y for i, (_, y) in seen.items()})
+        for p, g in zip(self.params, grads, strict=True):
+            p.grad = g
 
 
 class TorchTarget(Target):
@@ -41,6 +61,10 @@ class TorchTarget(Target):
         self.offers = frozenset(n for n in names if self._their_names(n) <= theirs.keys() - keywords)
         self.takes_maximize = "maximize" in theirs and "maximize" not in keywords
         known = {their for n in names for their in self._their_names(n)} | {"maximize"}
+        self.model = self.renames.get(MODEL, MODEL) if self.record.sees_layers else None
+        known |= {self.model} if self.model else set()
+        if self.model and self.model not in theirs:
+            raise TargetError(f"takes no {self.model}, which {rule} needs; say --rename {MODEL}=THEIRS")
         self.extra = tuple(n for n in theirs if n not in known and n not in keywords)
         self.required = {
             n: REQUIRED[n]
@@ -54,7 +78,7 @@ class TorchTarget(Target):
         """Refuse renames of what the rule does not have, to what the target does not have, or of half a tuple."""
         names = self.record.hyperparameter_names()
         for our, their in self.renames.items():
-            if our.partition(".")[0] not in names:
+            if our.partition(".")[0] not in names and not (our == MODEL and self.record.sees_layers):
                 raise UsageError(f"--rename {our}={their}: {self.rule} has no {our}; it has {', '.join(names)}")
             if their not in theirs:
                 raise UsageError(f"--rename {our}={their}: {self.name} takes no {their}; it takes {', '.join(theirs)}")
@@ -88,7 +112,9 @@ class TorchTarget(Target):
     def _own_defaults(self) -> dict[str, Any]:
         with quiet():
             try:
-                optimizer = self.build([torch.zeros(2, 3, device=self.device, requires_grad=True)], self.required)
+                blank = [torch.nn.Parameter(torch.zeros(2, 3, device=self.device))]
+                more = {self.model: Network([], blank)} if self.model else {}
+                optimizer = self.build(blank, self.required, **more)
             except STRANGERS as error:
                 raise TargetError(f"cannot be built: {described(error)}") from error
         if not (hasattr(optimizer, "step") and hasattr(optimizer, "param_groups")):
@@ -117,29 +143,51 @@ class TorchTarget(Target):
     def tensor(self, x: Array) -> torch.Tensor:
         return torch.from_numpy(np.array(x)).to(self.device)
 
-    def init(self, params: Sequence[Array], groups: Sequence[Settings], *, maximize: bool) -> Any:
-        tensors = [torch.nn.Parameter(self.tensor(p)) for p in params]
-        optimizer = self.optimizer(tensors, groups, maximize=maximize)
-        return optimizer, tensors, [group.get(self.renames.get("lr", "lr")) for group in optimizer.param_groups]
+    def init(
+        self,
+        params: Sequence[Array],
+        groups: Sequence[Settings],
+        layers: Sequence[Layer] = (),
+        *,
+        maximize: bool = False,
+    ) -> Run:
+        return self.start([torch.nn.Parameter(self.tensor(p)) for p in params], groups, layers, maximize=maximize)
 
-    def optimizer(self, tensors: Sequence[torch.Tensor], groups: Sequence[Settings], *, maximize: bool = False) -> Any:
-        """The optimizer over these parameters in these groups; a single group is given plainly."""
-        more = {"maximize": True} if maximize else {}
+    def start(
+        self,
+        params: Sequence[Any],
+        groups: Sequence[Settings],
+        layers: Sequence[Layer] = (),
+        network: Network | None = None,
+        *,
+        maximize: bool = False,
+        **more: Any,
+    ) -> Run:
+        """An optimizer over these parameters in these groups, around a network of these layers or the one given."""
+        more |= {"maximize": True} if maximize else {}
+        if self.model:
+            network = more[self.model] = network or Network(layers, params)
         first = groups[0].hyperparameters
-        if len(groups) == 1:
-            return self.build(list(tensors), first, **more)
-        split = [{"params": [tensors[i] for i in members], **self.theirs(h)} for h, members in groups]
-        return self.build(split, first, **more)
+        split: list[Any] = [{"params": [params[i] for i in members], **self.theirs(h)} for h, members in groups]
+        plain = split[0]["params"] if len(groups) == 1 else split  # a single group is given as most users do
+        optimizer = self.build(plain, first, **more)
+        rates = [group.get(self.renames.get("lr", "lr")) for group in optimizer.param_groups]
+        return Run(params, optimizer, network, rates)
 
-    def step(self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0) -> list[Array]:
-        optimizer, tensors, rates = state
-        for group, lr in zip(optimizer.param_groups, rates, strict=True):
+    def step(
+        self, grads: Sequence[Array | None], state: Run, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+    ) -> list[Array]:
+        for group, lr in zip(state.optimizer.param_groups, state.rates, strict=True):
             if lr is not None:
                 group[self.renames.get("lr", "lr")] = lr * lr_factor
-        for p, g in zip(tensors, grads, strict=True):
-            p.grad = None if g is None else self.tensor(g)
-        optimizer.step()
-        return [p.detach().cpu().numpy().copy() for p in tensors]
+        self.feed(state, grads, seen or {})
+        state.optimizer.step()
+        return [p.detach().cpu().numpy().copy() for p in state.params]
+
+    def feed(self, run: Run, grads: Iterable[Array | None], seen: Mapping[int, Seen]) -> None:
+        """Give a run the gradients of a step, and show its layers what they see."""
+        arrived = {i: (self.tensor(s.inputs), self.tensor(s.signals)) for i, s in seen.items()}
+        run.feed([None if g is None else self.tensor(g) for g in grads], arrived)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from dataclasses import replace
 from stepgauge.properties.gauge.check import Finding, NotApplicable, check
 from stepgauge.properties.gauge.examination import LONG_STEPS, Examination
 from stepgauge.properties.gauge.judge import judge
-from stepgauge.properties.gauge.problem import Problem, Settings, expand
+from stepgauge.properties.gauge.problem import Problem, Settings
+from stepgauge.properties.gauge.recipe import expand
 from stepgauge.properties.gauge.target import Target, UsageError
 
 
@@ -49,14 +50,14 @@ def long(exam: Examination) -> Finding:
 
 
 def _lengthened(exam: Examination, options: bool) -> Problem:
-    """A long problem on a matrix and a scalar."""
+    """A long problem on a matrix and a scalar, or a layer and a scalar."""
     (recipe,) = exam.recipes(1, only={"random"}, fixed=exam.lively(options=options))
-    return expand(
-        replace(
-            recipe,
-            groups=(Settings(recipe.groups[0].hyperparameters, (0, 1)),),
-            shapes=((2, 3), ()),
-            gradients=("random", "row-orthogonal", "uneven"),
-            steps=LONG_STEPS[exam.options.level],
-        )
+    lengthened = replace(
+        recipe,
+        layers=recipe.layers[:1],
+        shapes=((),) if recipe.layers else ((2, 3), ()),
+        gradients=("random", "row-orthogonal", "uneven"),
+        steps=LONG_STEPS[exam.options.level],
     )
+    settings = Settings(recipe.groups[0].hyperparameters, tuple(range(len(lengthened.all_shapes))))
+    return expand(replace(lengthened, groups=(settings,)))

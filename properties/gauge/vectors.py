@@ -8,7 +8,7 @@ the layer's `input`, the `output_gradient` and the `state` after it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,7 @@ import numpy as np
 
 from stepgauge.properties.gauge.target import described
 from stepgauge.properties.gauge.tolerance import ROUNDOFF
-from stepgauge.reference import RULES, Array, Group, init, step
-from stepgauge.reference.layers import Convolution, layers_of
+from stepgauge.reference import RULES, Array, Convolution, Group, Layer, Seen, init, step
 
 SCHEMA = 1
 UNITS = 8  # of roundoff, at the scale of a parameter and its displacement
@@ -50,6 +49,8 @@ class Case:
     gradients: list[list[Any]]
     params: list[list[Array]]
     states: Mapping[int, list[Mapping[str, Any]]]  # after the steps (from 0) for which they are recorded
+    layers: Sequence[Layer] = ()
+    seen: Sequence[Mapping[int, Seen]] = ()  # in each step, by the layer's weight; empty without layers
 
 
 def verify(file: Path) -> list[Replay]:
@@ -128,30 +129,28 @@ def _case(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -
 
 
 def _layer_case(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Case:
-    """The weight as a layer, the bias as another parameter: so the release has it."""
-    dtype = document["dtype"]
+    """One Conv2d, whose weight is parameter 0 and whose bias is parameter 1."""
+    dtype, shapes = document["dtype"], recorded["shapes"]
     rule = RULES[document["rule"]](**recorded["hyperparameters"], dialect=document["dialect"])
-    weight, bias = (tuple(recorded["shapes"][part]) for part in ("weight", "bias"))
-    flat = (weight[0], -1)
+
+    def array(values: Any, shape: Any) -> Array:
+        return np.array(values, dtype).reshape(shape)
 
     def both(values: Mapping[str, Any]) -> list[Array]:
-        return [np.array(values["weight"], dtype).reshape(flat), np.array(values["bias"], dtype).reshape(bias)]
+        return [array(values[part], shapes[part]) for part in ("weight", "bias")]
 
-    gradients: list[list[Any]] = []
-    for step_ in recorded["steps"]:
-        grads = both(step_["grads"])
-        x = np.array(step_["input"], dtype).reshape(recorded["shapes"]["input"])
-        y = np.array(step_["output_gradient"], dtype).reshape(step_["output_shape"])
-        gradients.append(
-            [*layers_of(grads[0].reshape(weight), None, x, y, _geometry(recorded["convolution"])), grads[1]]
-        )
+    steps = recorded["steps"]
     return Case(
         id=name,
         groups=[Group(rule, [0, 1])],
         initial=both(recorded["initial"]),
-        gradients=gradients,
-        params=[both(s["params"]) for s in recorded["steps"]],
-        states={t: [s["state"]["weight"], s["state"]["bias"]] for t, s in enumerate(recorded["steps"])},
+        gradients=[both(s["grads"]) for s in steps],
+        params=[both(s["params"]) for s in steps],
+        states={t: [s["state"]["weight"], s["state"]["bias"]] for t, s in enumerate(steps)},
+        layers=[Layer(0, 1, _geometry(recorded["convolution"]))],
+        seen=[
+            {0: Seen(array(s["input"], shapes["input"]), array(s["output_gradient"], s["output_shape"]))} for s in steps
+        ],
     )
 
 
@@ -179,10 +178,11 @@ def replay(case: Case, dtype: str) -> Replay:
 
 def _comparisons(case: Case) -> Iterator[tuple[str, Array, Array, float]]:
     """(what, got, expected, scale): the parameters after each step, and the state where it is recorded."""
-    params, states = list(case.initial), init(case.groups, case.initial)
+    params, states = list(case.initial), init(case.groups, case.initial, case.layers)
     sizes = _sizes(case)
     for t, (grads, recorded) in enumerate(zip(case.gradients, case.params, strict=True)):
-        params, states = step(case.groups, params, grads, states)
+        seen = case.seen[t] if case.layers else None
+        params, states = step(case.groups, params, grads, states, case.layers, seen)
         for i, (got, expected, start) in enumerate(zip(params, recorded, case.initial, strict=True)):
             yield f"parameter {i} after step {t + 1}", got, expected, _largest(expected - start) + _largest(start)
         for i, (state, fields) in enumerate(zip(states, case.states.get(t, []), strict=False)):

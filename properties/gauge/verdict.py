@@ -12,7 +12,7 @@ import numpy as np
 
 from stepgauge.properties.gauge.check import DECIDING, Result
 from stepgauge.properties.gauge.examination import Examination, Options
-from stepgauge.properties.gauge.judge import Divergence, Outcome, only_when, shares_of
+from stepgauge.properties.gauge.judge import OPTIONAL, Divergence, Outcome, only_when, shares_of
 from stepgauge.properties.gauge.target import Target, TargetError
 
 Verdict = Literal["conforms", "diverges", "not-established", "error"]
@@ -183,12 +183,20 @@ def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """What limits a trajectory check beside its failures."""
     if refused := [o.refusal for o in outcomes if o.refusal is not None]:
         yield f"not asked on {len(refused)} of {len(outcomes)} problems: {refused[0]}"
-    if absent := [o.failure for o in outcomes if o.failure is not None and not o.judged]:
-        yield f"not judged on {len(absent)} of {len(outcomes)} problems with absent gradients: {absent[0]}"
+    unjudged = [o for o in outcomes if o.failure is not None and not o.judged]
+    for failure in dict.fromkeys(_what(o) for o in unjudged):
+        alike = [o.regimes for o in unjudged if _what(o) == failure]
+        common = [name for name in OPTIONAL if all(name in regimes for regimes in alike)]
+        yield f"not judged on {len(alike)} of {len(outcomes)} problems with {' and '.join(common)}: {failure}"
     if any(o.narrow_scalars for o in outcomes):
         yield "within bounds only if scalars, too, may be rounded to float32"
     if undecided := sum(o.ambiguous for o in outcomes):
         yield f"{undecided} of {len(outcomes)} problems decide nothing: rounding may do anything, or sways a decision"
+
+
+def _what(outcome: Outcome) -> str:
+    """What a target raised, in whichever step."""
+    return (outcome.failure or "").rpartition(", in step ")[0]
 
 
 def _not_established(results: Sequence[Result]) -> str:
@@ -216,7 +224,7 @@ def _coverage(exam: Examination, outcomes: Sequence[Outcome], survivors: Sequenc
         "seed": exam.options.seed,
         "problems": len(outcomes),
         "refused": sum(o.refusal is not None for o in outcomes),
-        "raised_without_gradient": sum(o.failure is not None and not o.judged for o in outcomes),
+        "raised": sum(o.failure is not None and not o.judged for o in outcomes),
         "inconclusive": sum(o.ambiguous for o in outcomes),
         "regimes": dict(sorted(regimes.items())),
         "not_offered": list(exam.not_offered),

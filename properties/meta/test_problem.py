@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from stepgauge.properties.gauge.drawing import DOMAINS, DRAWN, foci_of, problems_of
+from stepgauge.properties.gauge.drawing import DOMAINS, foci_of, problems_of
 from stepgauge.properties.gauge.gradients import KINDS
-from stepgauge.properties.gauge.problem import Problem, expand
+from stepgauge.properties.gauge.problem import Problem
+from stepgauge.properties.gauge.recipe import expand
 from stepgauge.reference import RULES
 
 
@@ -13,7 +14,7 @@ def _drawn(rule: str, seed: int = 0) -> list[Problem]:
     return [expand(recipe) for recipe in problems_of(rule, 10, seed, fixed={}, maximize=True)]
 
 
-@pytest.mark.parametrize("rule", DRAWN)
+@pytest.mark.parametrize("rule", RULES)
 def test_every_hyperparameter_has_a_domain(rule: str) -> None:
     assert set(RULES[rule].hyperparameter_names()) <= DOMAINS.keys()
 
@@ -38,7 +39,7 @@ def test_equal_seeds_draw_equal_problems() -> None:
     assert first != other
 
 
-@pytest.mark.parametrize("rule", DRAWN)
+@pytest.mark.parametrize("rule", RULES)
 def test_numbers_are_representable_in_float32(rule: str) -> None:
     for problem in _drawn(rule):
         for x in [*problem.initial, *(g for grads in problem.gradients for g in grads if g is not None)]:
