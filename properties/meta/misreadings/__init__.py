@@ -5,6 +5,6 @@ of them computes the published rule for all legal inputs and hyperparameters, no
 released code computes.
 """
 
-from stepgauge.properties.meta.misreadings import adamp, baselines, fsgdm, sgdp
+from stepgauge.properties.meta.misreadings import adai, adamp, baselines, fsgdm, sgdp
 
-MISREADINGS = (*adamp.MISREADINGS, *sgdp.MISREADINGS, *fsgdm.MISREADINGS, *baselines.MISREADINGS)
+MISREADINGS = (*adamp.MISREADINGS, *sgdp.MISREADINGS, *fsgdm.MISREADINGS, *adai.MISREADINGS, *baselines.MISREADINGS)
