@@ -5,6 +5,13 @@ of them computes the published rule for all legal inputs and hyperparameters, no
 released code computes.
 """
 
-from stepgauge.properties.meta.misreadings import adai, adamp, baselines, fsgdm, sgdp
+from stepgauge.properties.meta.misreadings import adai, adamp, baselines, critical, fsgdm, sgdp
 
-MISREADINGS = (*adamp.MISREADINGS, *sgdp.MISREADINGS, *fsgdm.MISREADINGS, *adai.MISREADINGS, *baselines.MISREADINGS)
+MISREADINGS = (
+    *adamp.MISREADINGS,
+    *sgdp.MISREADINGS,
+    *fsgdm.MISREADINGS,
+    *adai.MISREADINGS,
+    *baselines.MISREADINGS,
+    *critical.MISREADINGS,
+)
