@@ -5,7 +5,7 @@ of them computes the published rule for all legal inputs and hyperparameters, no
 released code computes.
 """
 
-from stepgauge.properties.meta.misreadings import adai, adamp, baselines, critical, fsgdm, sgdp
+from stepgauge.properties.meta.misreadings import adai, adamp, baselines, critical, frog, fsgdm, sgdp
 
 MISREADINGS = (
     *adamp.MISREADINGS,
@@ -14,4 +14,5 @@ MISREADINGS = (
     *adai.MISREADINGS,
     *baselines.MISREADINGS,
     *critical.MISREADINGS,
+    *frog.MISREADINGS,
 )
