@@ -15,8 +15,8 @@ Division = Callable[[Array, Array], Array]
 
 
 def guarded(a: Array, b: Array) -> Array:
-    """The quotient a / b where b > 0, else 0."""
-    return np.where(b > 0, a / np.where(b > 0, b, 1), 0)
+    """The quotient a / b, but 0 where b <= 0; NaN stays NaN."""
+    return np.where(b <= 0, 0, a / np.where(b <= 0, 1, b))
 
 
 def plain(a: Array, b: Array) -> Array:

@@ -3,8 +3,8 @@
 The direction is divided by the root of each row's mean squared signal, and solved against the inputs' second moment
 X'X / B, then multiplied by the roots of that matrix's diagonal. There is no normalising scalar and no decay.
 Only the weights of Conv2d are preconditioned; everything else steps along its momentum. B, by which the signals too
-are scaled, counts the samples of the inputs. Stated as released (kfrog.py at 32f2252), and for grouped convolutions,
-which the release refuses, group by group.
+are scaled, counts the samples of the inputs. Stated as released (kfrog.py at 32f2252), which refuses grouped
+convolutions; so does this reference.
 
 released differs from published in: nothing, for want of a publication.
 """
@@ -52,7 +52,11 @@ class KFrog(Rule):
         return self.State(0, np.zeros_like(p), np.zeros_like(p[:, :1]) if p.ndim > 1 else np.zeros_like(p))
 
     def preconditioned(self, layer: Layer) -> Layer | None:
-        return layer._replace(bias=None) if layer.geometry else None
+        if layer.geometry is None:
+            return None
+        if layer.geometry.groups > 1:
+            raise ValueError(f"Invalid groups: {layer.geometry.groups} (K-FROG is defined for 1 alone)")
+        return layer._replace(bias=None)
 
     def chosen(self, samples: int, rng: Generator | None) -> Chosen:
         return subsample(samples, self.sample_size, rng), subsample(samples, self.y_sample_size, rng)

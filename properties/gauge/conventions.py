@@ -121,7 +121,7 @@ def linear_layer(exam: Examination) -> None:
     _accepts(exam, LayerRecipe(4, 3))
 
 
-@check("convention/grouped-convolution", "convention", _sees_layers)
+@check("convention/grouped-convolution", "convention", lambda target: target.rule == "frog")
 def grouped_convolution(exam: Examination) -> None:
     """Grouped convolutions are accepted."""
     _accepts(exam, LayerRecipe(4, 4, (4, 4), Convolution((2, 2), groups=2)))

@@ -132,6 +132,14 @@ FOCI_OF_PROJECTIONS: dict[str, Focus] = {
 }
 
 
+SMALL_BUFFERS: dict[str, Any] = {
+    "gradients": ("random", "uneven"),
+    "where": {"topC": st.sampled_from([1, 2, 3]), "decay": st.sampled_from([0.93, 0.7])},
+}
+FOCI_OF_BUFFERS: dict[str, Focus] = {
+    "full buffer": Focus(**SMALL_BUFFERS),
+    "full buffer, gaps": Focus(absent="gaps", **SMALL_BUFFERS),
+}
 ON_LAYERS: dict[str, Any] = {"layers": (1, 2), "parameters": (0, 1), "shapes": SMALL}
 FOCI_OF_LAYERS: dict[str, Focus] = {
     "random": Focus(("random",), **ON_LAYERS),
@@ -152,7 +160,9 @@ def foci_of(rule: str) -> dict[str, Focus]:
     """The foci that can matter to a rule."""
     if RULES[rule].sees_layers:
         return FOCI_OF_LAYERS
-    return FOCI | FOCI_OF_PROJECTIONS if "delta" in RULES[rule].hyperparameter_names() else FOCI
+    names = RULES[rule].hyperparameter_names()
+    projections = FOCI_OF_PROJECTIONS if "delta" in names else {}
+    return FOCI | projections | (FOCI_OF_BUFFERS if "topC" in names else {})
 
 
 @st.composite
@@ -177,7 +187,7 @@ def recipes(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus, ma
     """A recipe within a focus; `fixed` hyperparameters are kept, `maximize` says whether it may be drawn."""
     fewest, most = focus.parameters
     shapes = tuple(draw(st.lists(st.sampled_from(focus.shapes), min_size=fewest, max_size=most)))
-    layers = draw(some_layers(*focus.layers))
+    layers = draw(some_layers(rule, *focus.layers))
     units = _units(layers, len(shapes))
     steps = draw(st.integers(4, 9))
     known = list(ACTIVITIES if RULES[rule].sees_layers else KINDS)
@@ -204,9 +214,10 @@ def recipes(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus, ma
 
 
 @st.composite
-def some_layers(draw: st.DrawFn, fewest: int, most: int) -> tuple[LayerRecipe, ...]:
-    """Layers, each with a batch of its own."""
-    drawn = draw(st.lists(st.sampled_from(LAYERS), min_size=fewest, max_size=most)) if most else []
+def some_layers(draw: st.DrawFn, rule: str, fewest: int, most: int) -> tuple[LayerRecipe, ...]:
+    """Layers that the rule is defined for, each with a batch of its own."""
+    known = [layer for layer in LAYERS if rule != "kfrog" or layer.geometry is None or layer.geometry.groups == 1]
+    drawn = draw(st.lists(st.sampled_from(known), min_size=fewest, max_size=most)) if most else []
     return tuple(replace(layer, samples=draw(st.integers(4, 8))) for layer in drawn)
 
 

@@ -42,6 +42,7 @@ LAW_MODULES = (
     "test_frequency_response",
     "test_adaptive_inertia",
     "test_critical_gradients",
+    "test_fisher_steps",
 )
 
 

@@ -160,14 +160,28 @@ class RuleTarget(Target):
         problem = Problem(self.rule, tuple(groups), [p.copy() for p in params], [])
         driven = problem.rule_groups(self.factory)
         states = init(driven, problem.initial, layers)
-        return {"groups": driven, "params": problem.initial, "states": states, "layers": layers, "maximize": maximize}
+        return {
+            "groups": driven,
+            "params": problem.initial,
+            "states": states,
+            "layers": layers,
+            "maximize": maximize,
+            "rng": np.random.default_rng(0),
+        }
 
     def step(
         self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
     ) -> list[Array]:
         groups = scheduled(state["groups"], lr_factor)
         state["params"], state["states"] = step(
-            groups, state["params"], grads, state["states"], state["layers"], seen, maximize=state["maximize"]
+            groups,
+            state["params"],
+            grads,
+            state["states"],
+            state["layers"],
+            seen,
+            maximize=state["maximize"],
+            rng=state["rng"],
         )
         return [p.copy() for p in state["params"]]
 

@@ -122,8 +122,9 @@ def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> R
     refusals = [o.refusal for o in drawn if o.refusal is not None]
     if len(refusals) > REFUSAL_CAP * len(drawn):
         return replace(draft, verdict="error", message=refusals[0])
-    if raised:
-        when = only_when([o.regimes for o in raised], [o.regimes for o in outcomes if o.failure is None])
+    calculated = [o for o in outcomes if o.failure is None]
+    if raised and any(all(o.follows(d) for o in calculated) for d in exam.dialects):
+        when = only_when([o.regimes for o in raised], [o.regimes for o in calculated])
         return replace(draft, verdict="error", message=raised[0].failure or "", only_when=when)
     if errors := [r.message for r in broken if r.status == "error"]:
         return replace(draft, verdict="error", message=errors[0])
@@ -147,7 +148,7 @@ def _departure(dialect: str, outcomes: Sequence[Outcome]) -> str:
 
 def _divergent(draft: Report, dialect: str, outcomes: Sequence[Outcome], broken: Sequence[Result]) -> Report:
     """The report on a divergence: its regimes, and the place where it shows first, in the smallest problem."""
-    failing = [o for o in outcomes if not o.follows(dialect)]
+    failing = [o for o in outcomes if dialect in o.divergences]
     when = only_when([o.regimes for o in failing], [o.regimes for o in outcomes if o.follows(dialect)])
     first = min(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size), default=None)
     place = first.divergences[dialect] if first else None
