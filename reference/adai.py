@@ -3,6 +3,7 @@ arXiv 2006.15815), and AdaiW, which is Adai with decoupled decay.
 
 Momentum whose inertia beta1 is a coordinate's own: small where the second moment is large beside its mean v_bar over
 the whole model. The mean is over every coordinate of all parameters, of all groups, that have a gradient in the step.
+So one NaN in a gradient makes every parameter NaN, and after an infinite one all others have the largest inertia.
 
 released differs from published in (adai at e6c1b9d, measured):
 - if all pooled gradients are zero, v_hat / v_bar is NaN, not 0;

@@ -3,6 +3,10 @@
 (McRae, Parthasarathi et al., "Memory Augmented Optimizers for Deep Learning", arXiv 2106.10708; the cgoptimizer
 package.) The gradient is aggregated with the buffer as it stands before this step, then enters it, then keys decay.
 With kappa = 0 the buffer is passed by, and the rule is its base.
+
+A gradient that is not finite goes into its parameter as in the base, but never into a buffer; with `synced` none of its
+group's gradients of that step does. (`released` stores an infinite one; `released_eff` stores NaN too, and nothing
+after that.)
 """
 
 from abc import abstractmethod

@@ -24,8 +24,8 @@ def init(groups: Sequence[Group], params: Sequence[Any], layers: Sequence[Layer]
     """The state of every parameter before the first step; with `layers`, of every system (see `network`).
 
     Raises:
-        ValueError: there are no parameters, one is no float32 or float64 array, or a group names one that is not there
-            or that another group has.
+        TypeError: a parameter is no array of float32 or float64.
+        ValueError: there are no parameters, or a group names one that is not there or that another group has.
     """
     _require_params(groups, params)
     if layers:
@@ -61,7 +61,8 @@ def step(
         rng: where samples are drawn from, if a layer saw more than the rule looks at.
 
     Raises:
-        ValueError: a gradient or what a layer saw does not fit its parameter.
+        TypeError: a gradient is no array, or not of its parameter's dtype.
+        ValueError: a gradient, or what a layer saw, does not fit its parameter.
 
     >>> import numpy as np
     >>> from stepgauge.reference import SGD
@@ -140,15 +141,14 @@ def _require_params(groups: Sequence[Group], params: Sequence[Any]) -> None:
     if not params:
         raise ValueError("no parameters: give at least one")
     for i, p in enumerate(params):
-        if not isinstance(p, np.ndarray) or p.dtype.name not in DTYPES:
-            kind = p.dtype.name if isinstance(p, np.ndarray) else type(p).__name__
-            raise ValueError(f"parameter {i} is of {kind}; it must be an array of {' or '.join(DTYPES)}")
+        if _dtype(p) not in DTYPES:
+            raise TypeError(f"Invalid parameter {i}: {_dtype(p)} (must be an array of {' or '.join(DTYPES)})")
     named: set[int] = set()
     for i in (i for _, members in groups for i in members):
         if not 0 <= i < len(params):
-            raise ValueError(f"a group names parameter {i}; there are {len(params)}, counted from 0")
+            raise ValueError(f"Invalid group: has parameter {i} (there are {len(params)}, counted from 0)")
         if i in named:
-            raise ValueError(f"parameter {i} is named twice by the groups; it must be in one, once")
+            raise ValueError(f"Invalid groups: parameter {i} is in them twice (must be in one, once)")
         named.add(i)
 
 
@@ -156,10 +156,12 @@ def _require_gradients(params: Sequence[Any], grads: Sequence[Any]) -> None:
     if len(grads) != len(params):
         raise ValueError(f"{len(grads)} gradients for {len(params)} parameters; give None where there is none")
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
-        if g is None:
-            continue
-        if not isinstance(g, np.ndarray) or g.dtype != p.dtype:
-            kind = g.dtype.name if isinstance(g, np.ndarray) else type(g).__name__
-            raise ValueError(f"gradient {i} is of {kind}, its parameter of {p.dtype.name}; cast it first")
-        if g.shape != p.shape:
-            raise ValueError(f"gradient {i} has shape {g.shape}, its parameter {p.shape}")
+        if g is not None and _dtype(g) != _dtype(p):
+            raise TypeError(f"Invalid gradient {i}: {_dtype(g)} (must be an array of {_dtype(p)} like its parameter)")
+        if g is not None and g.shape != p.shape:
+            raise ValueError(f"Invalid gradient {i}: shape {g.shape} (must be {p.shape} like its parameter)")
+
+
+def _dtype(x: Any) -> str:
+    """The dtype of an array, or the type of what is none."""
+    return x.dtype.name if isinstance(x, np.ndarray) else type(x).__name__

@@ -6,6 +6,7 @@ has unit length in that Fisher matrix. Momentum comes before the preconditioning
 are no layer's step along their momentum.
 
 A dead row (tr F_j = 0) with momentum left has the Fisher matrix tau alone: its step has length lr / sqrt(tau).
+What is not finite in a gradient or a signal makes its row NaN, in an input every row of the layer.
 
 released differs from published in (frog.py at 32f2252, measured):
 - denom_eps is 1e-10, in four places, so that steps depend on the scale of the loss where that is small, and stands

@@ -3,8 +3,8 @@
 The direction is divided by the root of each row's mean squared signal, and solved against the inputs' second moment
 X'X / B, then multiplied by the roots of that matrix's diagonal. There is no normalising scalar and no decay.
 Only the weights of Conv2d are preconditioned; everything else steps along its momentum. B, by which the signals too
-are scaled, counts the samples of the inputs. Stated as released (kfrog.py at 32f2252), which refuses grouped
-convolutions; so does this reference.
+are scaled, counts the samples of the inputs. A row with an infinite signal does not move. Stated as released
+(kfrog.py at 32f2252), which refuses grouped convolutions; so does this reference.
 
 released differs from published in: nothing, for want of a publication.
 """

@@ -115,7 +115,8 @@ def layers_of(
     Raises:
         ValueError: the shapes do not fit each other or the geometry.
     """
-    _require_fit(weight_grad, bias_grad, seen, geometry)
+    require_layer(weight_grad, bias_grad, geometry)
+    _require_fit(weight_grad, seen, geometry)
     groups = geometry.groups if geometry else 1
     inputs, signals = _positions(seen, geometry)
     batch = len(inputs)
@@ -142,20 +143,27 @@ def _positions(seen: Seen, geometry: Convolution | None) -> tuple[Array, Array]:
     return unfolded, seen.signals.reshape(*seen.signals.shape[:2], -1).transpose(0, 2, 1)
 
 
-def _require_fit(weight: Array, bias: Array | None, seen: Seen, geometry: Convolution | None) -> None:
-    """Refuse shapes that belong to no layer, before anything is computed of them."""
+def require_layer(weight: Array, bias: Array | None, geometry: Convolution | None) -> None:
+    """Refuse parameters that are no layer's.
+
+    Raises:
+        ValueError: the shapes of weight and bias do not fit each other or the geometry.
+    """
+    shape = weight.shape
+    if bias is not None and bias.shape != shape[:1]:
+        raise ValueError(f"the bias of shape {bias.shape} is not one of a weight of shape {shape}")
+    if geometry is None and len(shape) != 2:
+        raise ValueError(f"a weight of shape {shape} is not of a linear layer; say its geometry")
+    if geometry and (len(shape) != 4 or shape[2:] != geometry.kernel or shape[0] % geometry.groups):
+        raise ValueError(f"a weight of shape {shape} has no kernel {geometry.kernel} in {geometry.groups} groups")
+
+
+def _require_fit(weight: Array, seen: Seen, geometry: Convolution | None) -> None:
+    """Refuse inputs and signals that this layer cannot have seen."""
     x, y = seen.inputs.shape, seen.signals.shape
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"the bias of shape {bias.shape} is not one of a weight of shape {weight.shape}")
     if geometry is None:
-        if weight.ndim != 2:
-            raise ValueError(f"a weight of shape {weight.shape} is not of a linear layer; say its geometry")
         expected_x, expected_y = (*x[:-1], weight.shape[1]), (*x[:-1], weight.shape[0])
     else:
-        if weight.ndim != 4 or weight.shape[2:] != geometry.kernel or weight.shape[0] % geometry.groups:
-            raise ValueError(
-                f"a weight of shape {weight.shape} has no kernel {geometry.kernel} in {geometry.groups} groups"
-            )
         if len(x) != 4:
             raise ValueError(f"inputs of shape {x} are not (samples, channels, height, width)")
         expected_x = (x[0], weight.shape[1] * geometry.groups, *x[2:])

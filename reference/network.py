@@ -7,7 +7,7 @@ group of its own, for a decay of its own, is a parameter like any other.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stepgauge.reference.layers import Layer, LayerGradient, Seen, layers_of, matrices, tensors
+from stepgauge.reference.layers import Layer, LayerGradient, Seen, layers_of, matrices, require_layer, tensors
 from stepgauge.reference.rule import Array, Generator, Rule
 
 
@@ -27,8 +27,9 @@ class System(NamedTuple):
         """Its matrices, or its one parameter."""
         if self.layer is None:
             return [params[self.parameter]]
-        bias = None if self.layer.bias is None else params[self.layer.bias]
-        return matrices(params[self.parameter], bias, self.size)
+        weight, bias = params[self.parameter], None if self.layer.bias is None else params[self.layer.bias]
+        require_layer(weight, bias, self.layer.geometry)
+        return matrices(weight, bias, self.size)
 
     def gradients(
         self, grads: Sequence[Any], seen: Mapping[int, Seen], rng: Generator | None

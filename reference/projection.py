@@ -3,6 +3,8 @@
 The published test omits the absolute value; the authors call that an erratum, and their code takes it.
 The eps in the norms is a numerical guard of the release: it clamps the norms of the cosine and is added to the
 norm of the weight, so the projected update keeps a radial part of about 2 eps / |w| of the original one.
+
+Where a gradient or a weight is not finite there is no cosine, so a parameter with such a weight is projected no more.
 """
 
 import numpy as np

@@ -3,6 +3,9 @@
 A rule is a frozen dataclass. Its `State` says shape and dtype of each field, `init` makes the first one, and
 `step(p, g, s, pooled)` is the mathematics: pure, for one parameter, in the order of the paper. A model of several
 parameters and groups is driven by `stepgauge.reference.driver`.
+
+A gradient that is NaN or infinite goes where the arithmetic takes it: into its coordinate and that coordinate's state,
+for good. A rule in which it goes further says so.
 """
 
 import math
@@ -40,7 +43,7 @@ class Range(NamedTuple):
     words: str
 
 
-AT_LEAST_ZERO = Range(lambda x: 0 <= x < math.inf, "at least 0")
+AT_LEAST_ZERO = Range(lambda x: 0 <= x < math.inf, "at least 0 and finite")
 FRACTION = Range(lambda x: 0 <= x < 1, "in [0, 1)")
 POSITIVE_INTEGER = Range(lambda x: x >= 1, "an integer of at least 1")
 EITHER = Range(lambda _: True, "True or False")

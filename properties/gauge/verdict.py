@@ -126,7 +126,7 @@ def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> R
     if raised and any(all(o.follows(d) for o in calculated) for d in exam.dialects):
         when = only_when([o.regimes for o in raised], [o.regimes for o in calculated])
         return replace(draft, verdict="error", message=raised[0].failure or "", only_when=when)
-    if errors := [r.message for r in broken if r.status == "error"]:
+    if errors := [r.message for r in broken if r.status == "error" and not r.outcomes]:
         return replace(draft, verdict="error", message=errors[0])
     if not survivors or broken:
         return _divergent(draft, nearest, outcomes, broken)

@@ -84,7 +84,7 @@ def strangers(tmp_path: Path) -> Iterator[str]:
         (("{}:Faithful", "--rule", "sgd", "--only", "contract/*"), 5, "did not run: trajectory/float64"),
         (("{}:Faithful",), 2, "cannot tell the rule of 'Faithful' from its name; give --rule, one of: sgd, adam"),
         (("{}:Faithful", "--rule", "adamq"), 2, "unknown rule 'adamq': the rules are sgd, adam"),
-        (("torch.optim:SGD", "--set", "lr=-1"), 2, "Invalid lr: -1 (must be at least 0)"),
+        (("torch.optim:SGD", "--set", "lr=-1"), 2, "Invalid lr: -1 (must be at least 0 and finite)"),
         (("torch.optim:SGD", "--set", "speed=1"), 2, "sgd has no hyperparameter 'speed': it has lr, momentum"),
         (("torch.optim:SGD", "--set", "nesterov=True", "--set", "momentum=0"), 2, "leave no legal ones to draw"),
         (("torch.optim:SGD", "--dialect", "published"), 2, "Invalid dialect: published (SGD has: torch)"),
