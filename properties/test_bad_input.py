@@ -10,7 +10,7 @@ import pytest
 
 from stepgauge.reference import RULES, SGD, Adai, Convolution, Frog, Group, KFrog, Layer, Seen, init, step
 
-LR = {"lr": 0.1}
+LR: dict[str, Any] = {"lr": 0.1}
 OF_ONE: dict[str, list[tuple[str, Any]]] = {
     "sgd": [("momentum", -0.1), ("weight_decay", -1.0)],
     "adam": [("betas", (1.0, 0.9)), ("betas", (0.9, 1.0)), ("betas", (-0.1, 0.9)), ("betas", (0.9,)), ("eps", -1e-8)],
@@ -73,7 +73,7 @@ def test_what_is_no_number(name: str, key: str, value: Any) -> None:
 def test_negative_and_infinite_rate(name: str) -> None:
     for lr in (-1.0, math.inf):
         with pytest.raises(ValueError, match=r"^Invalid lr: (-1\.0|inf) \(must be at least 0 and finite\)$"):
-            RULES[name](lr=lr)
+            RULES[name](**{**LR, "lr": lr})
 
 
 @pytest.mark.parametrize("name", RULES)

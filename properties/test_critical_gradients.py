@@ -20,13 +20,19 @@ def _vanilla(problem: Problem) -> Array:
     return reference_trajectory(problem, groups)
 
 
-@law("C6/kappa", rules=CRITICAL, where={"kappa": 0.0})
+@law("C6/kappa", rules=CRITICAL, dialects=("published",), where={"kappa": 0.0})
 def test_without_weight_the_buffer_is_passed_by(target: Target, problem: Problem) -> None:
     """With kappa = 0 the rule is its base, momentum included."""
     within(target.run(problem), _vanilla(problem), 2 * allowance(problem), "kappa = 0 leaves the base rule")
 
 
-@law("C6/constant", rules=CRITICAL, where={"kappa": 1.0, "aggr": "mean", "weight_decay": 0.0}, gradients=("random",))
+@law(
+    "C6/constant",
+    rules=CRITICAL,
+    dialects=("published", "released"),
+    where={"kappa": 1.0, "aggr": "mean", "weight_decay": 0.0},
+    gradients=("random",),
+)
 def test_mean_of_equal_gradients_is_the_gradient(target: Target, problem: Problem) -> None:
     """Under a constant gradient, aggregation by the mean changes nothing."""
     constant = replace(problem, gradients=[problem.gradients[0]] * len(problem.gradients), recipe=None)

@@ -63,12 +63,16 @@ Body = Callable[["Examination"], Finding | None]
 
 @dataclass(frozen=True)
 class Check:
-    """A check: `body` returns what it found, or raises `Failed`, `NotApplicable` or `Inconclusive`."""
+    """A check: `body` returns what it found, or raises `Failed`, `NotApplicable` or `Inconclusive`.
+
+    A law that only some dialects of its rule obey names those; empty for all.
+    """
 
     id: str
     category: Category
     body: Body
     applies: Callable[[Target], bool]
+    dialects: tuple[str, ...] = ()
 
 
 CHECKS: dict[str, Check] = {}

@@ -132,6 +132,9 @@ FOCI_OF_PROJECTIONS: dict[str, Focus] = {
 }
 
 
+FOCI_OF_POOLS: dict[str, Focus] = {
+    "zero at first": Focus(("zero", "random"), where={"weight_decay": st.just(0.0)})  # the mean is 0
+}
 SMALL_BUFFERS: dict[str, Any] = {
     "gradients": ("random", "uneven"),
     "where": {"topC": st.sampled_from([1, 2, 3]), "decay": st.sampled_from([0.93, 0.7])},
@@ -162,7 +165,8 @@ def foci_of(rule: str) -> dict[str, Focus]:
         return FOCI_OF_LAYERS
     names = RULES[rule].hyperparameter_names()
     projections = FOCI_OF_PROJECTIONS if "delta" in names else {}
-    return FOCI | projections | (FOCI_OF_BUFFERS if "topC" in names else {})
+    pools = FOCI_OF_POOLS if RULES[rule].pools_over == "all" else {}
+    return FOCI | projections | pools | (FOCI_OF_BUFFERS if "topC" in names else {})
 
 
 @st.composite

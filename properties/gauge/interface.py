@@ -8,8 +8,9 @@ from stepgauge.properties.gauge.check import Failed, Finding, NotApplicable, che
 from stepgauge.properties.gauge.examination import Examination
 from stepgauge.properties.gauge.problem import Settings
 from stepgauge.properties.gauge.target import STRANGERS
+from stepgauge.reference import Rule
 
-# Values that no reading of any rule allows.
+# Values that a rule refuses, as a rule; one that does not is not asked.
 OUT_OF_RANGE: dict[str, Any] = {
     "lr": -1.0,
     "weight_decay": -1.0,
@@ -48,10 +49,18 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b) or (isinstance(b, tuple) and tuple(a) == b)
 
 
+def _refused(record: type[Rule], name: str, value: Any) -> bool:
+    try:
+        record.checked(name, value)
+    except ValueError:
+        return True
+    return False
+
+
 @check("interface/validation", "interface")
 def validation(exam: Examination) -> None:
     """A hyperparameter that no reading of the rule allows is refused at construction with a ValueError."""
-    tried = {n: v for n, v in OUT_OF_RANGE.items() if n in exam.target.offers}
+    tried = {n: v for n, v in OUT_OF_RANGE.items() if n in exam.target.offers and _refused(exam.target.record, n, v)}
     if not tried:
         raise NotApplicable("offers no hyperparameter to refuse")
     accepted, odd = [], []

@@ -26,6 +26,7 @@ def law(
     id: str,  # noqa: A002  # the word of the report
     *,
     rules: Collection[str],
+    dialects: tuple[str, ...] = (),
     where: Mapping[str, Any] | None = None,
     varies: Collection[str] = (),
     gradients: tuple[str, ...] | None = (),
@@ -36,6 +37,7 @@ def law(
     Args:
         id: as it is reported, after "law/".
         rules: the rules that obey it.
+        dialects: the dialects in which they do; all if empty.
         where: hyperparameters that it presupposes; a target that cannot be set to them is not asked.
         varies: hyperparameters that it sets itself; a target that does not offer them is not asked.
         gradients: the kinds of gradients to draw; all kinds if empty; no problem is drawn if None.
@@ -66,7 +68,7 @@ def law(
         run.__doc__ = test.__doc__ = body.__doc__
         test.__name__, test.__module__ = body.__name__, body.__module__
         test.rules = tuple(rules)  # type: ignore[attr-defined]  # read by the pytest plugin
-        CHECKS[f"law/{id}"] = Check(f"law/{id}", "law", run, lambda target: target.rule in rules)
+        CHECKS[f"law/{id}"] = Check(f"law/{id}", "law", run, lambda target: target.rule in rules, dialects)
         return test
 
     return register

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stepgauge.properties.gauge.check import DECIDING, Result
+from stepgauge.properties.gauge.check import CHECKS, DECIDING, Result
 from stepgauge.properties.gauge.examination import Examination, Options
 from stepgauge.properties.gauge.judge import OPTIONAL, Divergence, Outcome, only_when, shares_of
 from stepgauge.properties.gauge.target import Target, TargetError
@@ -126,7 +126,8 @@ def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> R
     if raised and any(all(o.follows(d) for o in calculated) for d in exam.dialects):
         when = only_when([o.regimes for o in raised], [o.regimes for o in calculated])
         return replace(draft, verdict="error", message=raised[0].failure or "", only_when=when)
-    if errors := [r.message for r in broken if r.status == "error" and not r.outcomes]:
+    errors = [r.message for r in broken if r.status == "error" and not r.outcomes]
+    if survivors and errors:
         return replace(draft, verdict="error", message=errors[0])
     if not survivors or broken:
         return _divergent(draft, nearest, outcomes, broken)
@@ -157,7 +158,9 @@ def _divergent(draft: Report, dialect: str, outcomes: Sequence[Outcome], broken:
 
 
 def _in_dialect(result: Result, dialect: str) -> Result:
-    """A trajectory result as it stands in the dialect that the verdict names."""
+    """A result as it stands in the dialect that the verdict names."""
+    if (obeying := CHECKS[result.id].dialects) and dialect not in obeying:
+        return Result(result.id, result.category, "not-applicable", message=f"a law of {' and '.join(obeying)} alone")
     if not result.outcomes or result.status != "pass":
         return result
     judged = [o for o in result.outcomes if o.judged]
