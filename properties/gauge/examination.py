@@ -41,6 +41,8 @@ LAW_MODULES = (
     "test_frequency_response",
     "test_adaptive_inertia",
     "test_critical_gradients",
+    "test_superposition",
+    "test_equivariance",
 )
 
 
