@@ -1,4 +1,7 @@
-"""What the buffers of critical gradients hold: against brute force, and against each other (C1 to C5, C9, C10)."""
+"""What the buffers of critical gradients hold: against brute force, and against each other (C1 to C10).
+
+`test_critical_gradients.py` has the laws C6 to C8 of what targets show.
+"""
 
 import heapq
 import math
@@ -10,10 +13,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from stepgauge.reference import SGD, SGD_C, Array, Group, init, step
+from stepgauge.reference import SGD, SGD_C, Adam_C, AdamW_C, Array, Group, RMSprop_C, init, step
+from stepgauge.reference.critical import Critical
 from stepgauge.reference.critical_buffer import Entry, ReleasedHeap, RunningSum, TopC
 
 KEYS = st.sampled_from([0.5, 1.0, 2.0, 3.0, 5.0]) | st.floats(1e-3, 1e3)  # the first are equal now and then
+
+
+def _exact_sum(buffer: TopC | RunningSum) -> Array:
+    """The sum of what is stored, rounded once."""
+    stored = np.array([entry.value for entry in buffer.entries], dtype=np.float64)
+    return np.array([math.fsum(column) for column in stored.T])
+
+
+def _drift(capacity: int, updates: int, u: float) -> float:
+    """How far the running mean may be off, in units of the largest value.
+
+    An update adds one value to at most C and subtracts one from at most C + 1: both results round by u, and all that
+    is divided by C. The further update is for the roundings of the exact sum and of the quotient.
+    """
+    return (2 * capacity + 1) / capacity * (updates + 1) * u
 
 
 class BufferMachine(RuleBasedStateMachine):
@@ -54,11 +73,13 @@ class BufferMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds_the_largest(self) -> None:
+        """C2."""
         held = sorted((entry.key, -int(entry.value[0])) for entry in self.buffer.entries)
         assert held == sorted(self.past)
 
     @invariant()
     def is_full_or_holds_all(self) -> None:
+        """C1."""
         assert len(self.buffer.entries) == min(self.arrivals, self.capacity)
 
     @invariant()
@@ -68,10 +89,11 @@ class BufferMachine(RuleBasedStateMachine):
 
     @invariant()
     def running_sum_is_the_sum(self) -> None:
+        """C5."""
         if self.running.entries:
-            total = np.sum([entry.value for entry in self.running.entries], axis=0)
+            off = np.abs(self.running.sum - _exact_sum(self.running))
             largest = 1e3 + self.arrivals
-            assert np.all(np.abs(self.running.sum - total) <= 2 * (self.arrivals + 1) * 2.0**-53 * 3 * largest)
+            assert np.all(off <= _drift(self.capacity, self.arrivals, 2.0**-53) * self.capacity * largest)
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 5])
@@ -138,6 +160,31 @@ def test_c3_minimal_example() -> None:
     assert sorted(exact.insert(3.0, np.zeros(1), 3).keys) == [3.0, 5.0, 6.0]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("capacity", [1, 5])
+def test_c5_running_sum_drifts_within_its_bound(capacity: int, dtype: type) -> None:
+    """It is off by rounding alone, and it is: the exact buffers, which sum afresh, do not drift."""
+    rng = np.random.default_rng(0)
+    running, fresh, updates, drifted = RunningSum(), TopC(), 0, False
+    u = float(np.finfo(dtype).eps) / 2
+    for _ in range(2000):
+        key = float(rng.uniform(0.5, 1))
+        value: Array = np.tanh(rng.standard_normal(3)).astype(
+            dtype
+        )  # below 1 with all digits, where uniform ones add exactly
+        before = running.keys
+        running = running.insert(key, value, capacity).decayed(0.7)
+        fresh = fresh.insert(key, value, capacity).decayed(0.7)
+        updates += running.keys != tuple(k * 0.7 for k in before)
+        size = len(running.entries)
+        off = np.abs(running.sum / size - _exact_sum(running) / size)
+        assert np.all(off <= _drift(capacity, updates, u))
+        assert np.all(np.abs(fresh.sum - _exact_sum(fresh)) <= capacity * capacity * u)  # C - 1 sums of at most C
+        drifted |= bool(np.any(off > capacity * u))
+    assert updates > 1000
+    assert drifted
+
+
 def test_entries_compare_by_key_alone() -> None:
     assert Entry(1.0, np.ones(2)) < Entry(2.0, np.zeros(2))
     assert not Entry(1.0, np.ones(2)) < Entry(1.0, np.zeros(2))
@@ -169,6 +216,78 @@ def test_c10_sum_is_about_twice_the_rate(aggr: str, expected: float) -> None:
     for _ in range(60):
         params, states = step(groups, params, [np.ones(3)], states)
     assert params[0] == pytest.approx(-expected, rel=1e-13)
+
+
+CRITICAL = [SGD_C(lr=0.1, topC=3), RMSprop_C(topC=3), Adam_C(topC=3), AdamW_C(topC=3)]
+
+
+def _buffers(rule_: Critical, sequence: list[list[Array]]) -> list[TopC]:
+    """What each parameter's buffer holds at the end."""
+    groups, params = [Group(rule_, range(len(sequence[0])))], [np.zeros_like(g) for g in sequence[0]]
+    states = init(groups, params)
+    for grads in sequence:
+        params, states = step(groups, params, grads, states)
+    return [state.buffer for state in states]
+
+
+def _uneven_gradients() -> list[list[Array]]:
+    """Of two parameters, in 16 steps, with norms apart by decades; of few binary digits, so that they map exactly."""
+    rng = np.random.default_rng(0)
+    return [
+        [2.0 ** rng.integers(-5, 6) * np.round(64 * rng.standard_normal(size)) / 64 for size in (4, 8)]
+        for _ in range(16)
+    ]
+
+
+@pytest.mark.parametrize("dialect", Critical.dialects)
+@pytest.mark.parametrize("rule_", CRITICAL, ids=lambda rule_: type(rule_).__name__)
+def test_c7_scale_does_not_move_decisions(rule_: Critical, dialect: str) -> None:
+    """Gradients times 2^k are stored in the same steps, keys and values times 2^k bit for bit."""
+    sequence = _uneven_gradients()
+    rule_ = rule_.but(dialect=dialect)
+    louder = _buffers(rule_, [[2.0**9 * g for g in grads] for grads in sequence])
+    for buffer, loud in zip(_buffers(rule_, sequence), louder, strict=True):
+        assert loud.keys == tuple(2.0**9 * key for key in buffer.keys)
+        assert np.array_equal(_stored(loud), 2.0**9 * _stored(buffer))
+
+
+@pytest.mark.parametrize("dialect", Critical.dialects)
+@pytest.mark.parametrize("synced", [True, False])
+@pytest.mark.parametrize("rule_", CRITICAL, ids=lambda rule_: type(rule_).__name__)
+def test_c8_rotating_a_parameter_does_not_move_decisions(rule_: Critical, synced: bool, dialect: str) -> None:
+    """Keys are Euclidean norms: each parameter turned by itself, the same steps are stored."""
+    turn = np.array([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2  # orthogonal, exact in binary
+    sequence = _uneven_gradients()
+    rule_ = rule_.but(synced=synced, dialect=dialect)
+    turned = _buffers(rule_, [[(g.reshape(-1, 4) @ turn).ravel() for g in grads] for grads in sequence])
+    for buffer, other in zip(_buffers(rule_, sequence), turned, strict=True):
+        assert np.array_equal(_stored(other), (_stored(buffer).reshape(-1, 4) @ turn).reshape(3, -1))
+
+
+def _stored(buffer: TopC) -> Array:
+    return np.array([entry.value for entry in buffer.entries])
+
+
+@pytest.mark.parametrize(("synced", "kept"), [(True, 1.0), (False, 2.0)])
+def test_c8_synced_keys_are_sums_over_the_group(synced: bool, kept: float) -> None:
+    """Pooled norms of 1 + 5 and 2 + 0.1: the first step's gradient stays where alone the second would replace it."""
+    rule_ = SGD_C(lr=0.1, topC=1, decay=0.9, synced=synced)
+    first, second = [np.array([1.0]), np.array([3.0, 4.0])], [np.array([2.0]), np.array([0.0, 0.1])]
+    assert _stored(_buffers(rule_, [first, second])[0]) == kept
+
+
+@pytest.mark.parametrize(("aggr", "factor"), [("sum", 1.0), ("mid", 1 / 2), ("mean", 1 / 3)])
+def test_c6_aggregates_jump_at_kappa_0(aggr: str, factor: float) -> None:
+    """However small kappa, mid halves the gradient and mean divides it by |B| + 1; kappa = 0 passes the buffer by."""
+    for kappa, expected in ((1e-300, factor), (0.0, 1.0)):
+        rule_ = SGD_C(lr=1.0, aggr=aggr, kappa=kappa)
+        p: Array = np.zeros(2)
+        s = rule_.init(p)
+        for _ in range(3):
+            before = p
+            p, s = rule_.step(p, np.array([3.0, 6.0]), s)
+        # The buffer holds two gradients in step 3; a dozen roundings of numbers up to 18.
+        assert before - p == pytest.approx(expected * np.array([3.0, 6.0]), rel=0, abs=12 * 18 * 2.0**-53)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

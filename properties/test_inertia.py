@@ -1,4 +1,4 @@
-"""The inertia of Adai: its mean, its monotony, and what becomes of it at the edges (A7, A10)."""
+"""The inertia of Adai: its mean, its monotony, and what becomes of it at the edges (A7, A10, A11)."""
 
 import numpy as np
 import pytest
@@ -30,6 +30,37 @@ def test_a7_mean_inertia(g: Array, beta0: float, eps: float) -> None:
     assert mean <= beta0 + eps + 64 * U * (1 + beta0)
     if np.all((inertia > 0) & (inertia < 1 - eps)):
         assert mean == pytest.approx(beta0, rel=64 * U, abs=64 * U)
+
+
+def test_a7_clipping_at_eps_raises_the_mean_and_clipping_at_0_lowers_it() -> None:
+    """v_hat / v_bar is (0, 4/3, 4/3, 4/3), then (3/2, 1/2): eps stands for 0 in the one, 1 for 1.2 in the other."""
+    raised = _inertia(Adai(0.1, (0.1, 0.9), 0.02), np.zeros(4), np.array([0.0, 1.0, 1.0, 1.0]))
+    assert np.mean(1 - raised) == pytest.approx(0.1 + 0.02 / 4, rel=64 * U, abs=0)
+    lowered = _inertia(Adai(0.1, (0.8, 0.9), 0.02), np.zeros(2), np.array([3.0**0.5, 1.0]))
+    assert np.mean(1 - lowered) == pytest.approx((1 + 0.4) / 2, rel=64 * U, abs=0)
+
+
+@pytest.mark.parametrize(("dampening", "multiple"), [(0.0, 10.0), (0.5, 10**0.5), (1.0, 1.0)])
+def test_a11_dampening_scales_the_momentum_and_the_rate_inversely(dampening: float, multiple: float) -> None:
+    """Under a constant |g|, m_hat is beta0^(d - 1) g while each step is lr g, here with beta0 = 0.1."""
+    rule = AdaiV2(0.5, (0.1, 0.9), dampening=dampening)
+    groups, params, g = [Group(rule, [0])], [np.zeros(3)], np.array([2.0, -2.0, 2.0])
+    states = init(groups, params)
+    for t in range(1, 6):
+        params, states = step(groups, params, [g], states)
+        # 1 - prod is at least 0.1, and its error u / 0.1 per step; a dozen roundings of the rest.
+        near = 20 * t * U / 0.1
+        assert states[0].exp_avg / (1 - states[0].beta1_prod) == pytest.approx(multiple * g, rel=near, abs=0)
+        assert params[0] == pytest.approx(-0.5 * t * g, rel=near, abs=0)
+
+
+@pytest.mark.parametrize(("dampening", "moves"), [(0.0, False), (0.5, False), (1.0, True)])
+def test_without_inertia_range_only_the_undampened_adaiv2_moves(dampening: float, moves: bool) -> None:
+    """beta0^(1 - d) is 0 for beta0 = 0, and 1 for d = 1."""
+    rule = AdaiV2(0.5, (0.0, 0.9), dampening=dampening)
+    moved, _ = step([Group(rule, [0])], [np.ones(2)], [np.ones(2)], init([Group(rule, [0])], [np.ones(2)]))
+    # beta1 is 1 - eps, so m and its correction are both about eps: rounding is amplified by 1 / eps.
+    assert moved[0] == pytest.approx(np.full(2, 0.5 if moves else 1.0), rel=0, abs=16 * U / rule.eps * moves)
 
 
 @settings(derandomize=True, deadline=None)

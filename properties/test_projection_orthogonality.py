@@ -1,7 +1,8 @@
-"""The projected update of AdamP and SGDP is orthogonal to the weights (P4), and projecting is a contraction (P12)."""
+"""Projected updates of AdamP and SGDP are orthogonal to the weights (P4, P11); projecting is a contraction (P12)."""
 
 import numpy as np
 
+from stepgauge.properties.gauge.check import Failed
 from stepgauge.properties.gauge.law import NEGLIGIBLE, allowance, law, rows_of, with_start, within
 from stepgauge.properties.gauge.problem import Problem
 from stepgauge.properties.gauge.target import Target
@@ -61,6 +62,28 @@ def test_update_is_orthogonal_to_every_row(target: Target, problem: Problem) -> 
 def test_update_is_orthogonal_to_the_layer(target: Target, problem: Problem) -> None:
     """Where only the layer's gradient is orthogonal to the weights, so is the update as a whole."""
     _assert_orthogonal(target, problem, by_layer=True)
+
+
+@law("P11", varies=("delta",), rules=["adamp"], where=PROJECTING, gradients=("row-orthogonal",), shapes=MATRICES)
+def test_what_is_removed_lies_along_the_weights(target: Target, problem: Problem) -> None:
+    """AdamP projects the preconditioned update in the plain metric: it takes away a multiple of w, and not nothing.
+
+    Though the gradient is orthogonal to w, the update it is divided into is not, and so changes its direction.
+    """
+    plain_problem = problem.with_hyperparameters(delta=-1.0)
+    weights = with_start(problem, target.run(problem))[:-1]
+    projected, plain = _displacements(target, problem), _displacements(target, plain_problem)
+    noise = 2 * allowance(problem) + 2 * allowance(plain_problem)  # a displacement is a difference of two parameters
+    turned = False
+    for w, d, u, a in zip(*(rows_of(problem, x) for x in (weights, projected, plain, noise)), strict=True):
+        square = np.maximum(np.sum(w * w, axis=1, keepdims=True), NEGLIGIBLE)
+        removed = d - u
+        along = w * np.sum(w * removed, axis=1, keepdims=True) / square
+        spread = np.abs(w) * np.sum(np.abs(w) * a, axis=1, keepdims=True) / square
+        within(removed, along, a + spread, "what the projection removes is not along the weights")
+        turned |= bool(np.any(np.abs(removed) > a))
+    if not turned:
+        raise Failed("the projection leaves the preconditioned update alone")
 
 
 @law(

@@ -37,7 +37,7 @@ def _at_least(x: Numbers, bound: Decimal) -> Numbers:
     return np.vectorize(lambda value: max(value, bound), otypes=[object])(x)
 
 
-def _power(base: Decimal, exponent: int) -> Decimal:
+def _power(base: Decimal, exponent: int | Decimal) -> Decimal:
     return base**exponent if exponent else Decimal(1)  # 0^0 is 1 here, as in Python's floats
 
 
@@ -135,20 +135,30 @@ def fsgdm(h: dict[str, Any], p: Numbers, history: History) -> Numbers:
 
 def adai(h: dict[str, Any], p: Numbers, history: History) -> Numbers:
     """For one parameter, which is the whole model: m_hat as a weighted sum with weights (1 - beta1_s) prod beta1_r."""
+    return adaiv2({**h, "dampening": Decimal(1)}, p, history)
+
+
+def adaiv2(h: dict[str, Any], p: Numbers, history: History) -> Numbers:
+    """As adai, with weights (1 - beta1_s)^d prod beta1_r, and beta0^(1 - d) in all."""
     if not h["decoupled"]:
         history[-1] = history[-1] + h["weight_decay"] * p
-    beta0, beta2 = h["betas"]
-    inertias = []
-    for t in range(1, len(history) + 1):
-        v = _weighted(beta2, history[:t], 2)
-        mean = np.sum(v) / v.size
-        spread = v / mean if mean else v * 0
-        inertias.append(-_at_least(-_at_least(1 - beta0 * spread, Decimal(0)), h["eps"] - 1))
+    d = h["dampening"]
+    inertias = [_inertia(h, history[:t], 1 / (3 - 2 * d)) for t in range(1, len(history) + 1)]
     m = sum(
-        (1 - b) * _product(inertias[s + 1 :], p) * g for s, (b, g) in enumerate(zip(inertias, history, strict=True))
+        (1 - b) ** d * _product(inertias[s + 1 :], p) * g
+        for s, (b, g) in enumerate(zip(inertias, history, strict=True))
     )
     p = (1 - h["lr"] * h["weight_decay"]) * p if h["decoupled"] else p
-    return p - h["lr"] * m / (1 - _product(inertias, p))
+    return p - h["lr"] * _power(h["betas"][0], 1 - d) * m / (1 - _product(inertias, p))
+
+
+def _inertia(h: dict[str, Any], history: History, exponent: Decimal) -> Numbers:
+    """beta1 of the latest step."""
+    beta0, beta2 = h["betas"]
+    v = _weighted(beta2, history, 2)
+    mean = np.sum(v) / v.size
+    spread = v / mean if mean else v * 0
+    return -_at_least(-_at_least(1 - beta0 * spread**exponent, Decimal(0)), h["eps"] - 1)
 
 
 def _product(factors: Sequence[Numbers], like: Numbers) -> Numbers:
@@ -193,6 +203,7 @@ STATEMENTS: dict[str, Statement] = {
     "sgdp": sgdp,
     "fsgdm": fsgdm,
     "adai": adai,
+    "adaiv2": adaiv2,
     "sgd_c": critical(sgd, decay_before=True),
     "rmsprop_c": critical(rmsprop, decay_before=False),
     "adam_c": critical(adam, decay_before=False),

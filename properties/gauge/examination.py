@@ -43,6 +43,8 @@ LAW_MODULES = (
     "test_adaptive_inertia",
     "test_critical_gradients",
     "test_fisher_steps",
+    "test_superposition",
+    "test_equivariance",
 )
 
 
