@@ -92,7 +92,7 @@ def test_the_signature_is_the_released_one_with_the_defaults_of_the_rule(name: s
 
 
 INVALID = {
-    "lr": (-1, r"Invalid lr: -1 \(must be at least 0\)"),
+    "lr": (-1, r"Invalid lr: -1 \(must be at least 0 and finite\)"),
     "weight_decay": (float("nan"), "Invalid weight_decay: nan"),
     "betas": ((0.9, 1.0), r"Invalid betas: \(0.9, 1.0\)"),
     "eps": (torch.tensor(1e-8), "Invalid eps: .* Python number, not a tensor"),

@@ -1,6 +1,6 @@
 """AdaiV2 (the authors' repository; not in the paper): Adai with a tempered inertia and a dampened momentum.
 
-With dampening 1 it is Adai. released differs from published in: as for Adai.
+With dampening 1 it is Adai. What is said there of the released code holds here.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """AdamW_C: AdamW with critical gradients; see `stepgauge.reference.critical`.
 
-released differs from published in: as for Adam_C.
+What is said at Adam_C of the released code holds here.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,11 @@
 A natural-gradient step in which every output row has a Fisher matrix of its own, F_j = X' diag(Y_j^2) X, which is
 divided by its mean diagonal tr(F_j) / D, damped by tau, and inverted by a few conjugate gradients. The step of a row
 has unit length in that Fisher matrix. Momentum comes before the preconditioning, decay is decoupled. Parameters that
-are no layer's step along their momentum.
+are no layer's step along their momentum. A bias is a column of its layer's weights.
+
+The overview's derivation has one gradient for each sample; its operator for convolutions, which the released code
+follows and so does this reference, takes every position as a sample. Nesterov's momentum, and a rate of their own for
+the other parameters, are in the code alone.
 
 A dead row (tr F_j = 0) with momentum left has the Fisher matrix tau alone: its step has length lr / sqrt(tau).
 What is not finite in a gradient or a signal makes its row NaN, in an input every row of the layer.

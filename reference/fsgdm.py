@@ -3,6 +3,7 @@ arXiv 2411.19671).
 
 A momentum filter m_t = u_t m_{t-1} + v g_t whose pole moves, stage by stage, from 0 towards 1: with t counted from 1,
 stage k = floor(t N / Sigma) has u = k / (k + c N), and passes the frequency w with gain v / |1 - u exp(-iw)|.
+Beyond Sigma the stages, and the pole with them, go on; a step is counted also where there is no gradient.
 
 released differs from published in (fsgdm 1.0, measured):
 - the first buffer is the gradient itself, not v times it;

@@ -43,11 +43,22 @@ def _source(rule: type[Rule]) -> str:
 def explanation(rule: str) -> RenderableType:
     """The text of a rule and of the parts it uses, with their citations."""
     modules = list(dict.fromkeys(_modules(RULES[rule].__module__)))
-    parts: list[RenderableType] = [Text(f"{rule}: dialects {_dialects(RULES[rule])}\n", style="bold")]
+    parts: list[RenderableType] = [Text(f"{rule}: dialects {_dialects(RULES[rule])}", style="bold")]
+    parts += [Text(f"{differences(rule)}\n")] if differences(rule) else [Text()]
     for module in modules:
         source = inspect.getsource(sys.modules[module])
         parts += [Text(f"# {module}", style="dim"), Syntax(source, "python", background_color="default"), Text()]
     return Group(*parts)
+
+
+def differences(rule: str) -> str:
+    """The list "released differs from published in" of a rule, or of the rule that it is a form of."""
+    for module in _modules(RULES[rule].__module__):
+        paragraphs = (inspect.getdoc(sys.modules[module]) or "").split("\n\n")
+        for paragraph in paragraphs:
+            if paragraph.startswith("released differs from published in"):
+                return paragraph
+    return ""
 
 
 def _modules(module: str) -> Iterator[str]:

@@ -17,7 +17,9 @@ from stepgauge.reference import RULES, Array
 
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 FACTOR = AMPLITUDE / ROUNDOFF["float32"]  # 16: a decision counts as swayed by what the tolerance allows, no more
-FAINT = 2.0**-36  # for conjugate gradients: they amplify an error made early by up to 10^6, where it would saturate
+# Conjugate gradients amplify an early error up to 10^6 times, more than linearly and until it saturates: there the noise
+# is about as large as the roundoff it stands for. (For float64 that would be lost in the double precision underneath.)
+OF_ITERATIONS = {"float64": 2.0**-36, "float32": ROUNDOFF["float32"]}
 ARRAY_RUNS = 6
 SCALAR_RUNS = 4
 CACHED = 4096  # problems are shared by the targets of one run that go by the same rule
@@ -50,9 +52,8 @@ class Envelope:
 class Reference:
     """The instrumented reference of one dialect on one problem."""
 
-    def __init__(self, problem: Problem, dialect: str) -> None:
-        self.problem = problem
-        self.amplitude = FAINT if RULES[problem.rule].sees_layers else AMPLITUDE
+    def __init__(self, problem: Problem, dialect: str, amplitude: float = AMPLITUDE) -> None:
+        self.problem, self.amplitude = problem, amplitude
         rule, self.arithmetic = instrumented(RULES[problem.rule])
         self.groups = problem.rule_groups(rule, dialect)
 
@@ -103,7 +104,8 @@ class Reference:
 @lru_cache(maxsize=CACHED)
 def envelopes(problem: Problem, dialect: str, dtype: str) -> list[Envelope]:
     """One envelope, or one for each continuation that rounding in `dtype` can lead to; the nominal one first."""
-    reference, nominal, swayed = _nominal(problem, dialect)
+    amplitude = OF_ITERATIONS[dtype] if RULES[problem.rule].sees_layers else AMPLITUDE
+    reference, nominal, swayed = _nominal(problem, dialect, amplitude)
     if not swayed:
         return [nominal]
     others = [d for d in reference.continuations(dtype) if d != nominal.decisions]
@@ -117,6 +119,6 @@ def _negligible(other: Envelope, nominal: Envelope, dtype: str) -> bool:
 
 
 @lru_cache(maxsize=CACHED)
-def _nominal(problem: Problem, dialect: str) -> tuple[Reference, Envelope, bool]:
-    reference = Reference(problem, dialect)
+def _nominal(problem: Problem, dialect: str, amplitude: float) -> tuple[Reference, Envelope, bool]:
+    reference = Reference(problem, dialect, amplitude)
     return reference, *reference.envelope()

@@ -8,6 +8,7 @@ import torch
 from stepgauge.properties.gauge.check import CHECKS
 from stepgauge.properties.gauge.examination import Examination, Options, load_checks
 from stepgauge.properties.gauge.target import make_target
+from stepgauge.properties.meta.misreadings.frog import FrogPort
 
 Closure = Any
 
@@ -157,6 +158,27 @@ class ValidatesNothing(Plain):
         super().__init__(params, abs(lr), abs(momentum))
 
 
+class NoLinear(FrogPort):
+    def update_layer(self, module: Any, group: Any) -> None:
+        if isinstance(module, torch.nn.Linear):
+            raise NotImplementedError("Linear")
+        super().update_layer(module, group)
+
+
+class NoGroups(FrogPort):
+    def update_layer(self, module: Any, group: Any) -> None:
+        if getattr(module, "groups", 1) > 1:
+            raise NotImplementedError("groups")
+        super().update_layer(module, group)
+
+
+class NoSame(FrogPort):
+    def update_layer(self, module: Any, group: Any) -> None:
+        if getattr(module, "padding", 0) == "same":
+            raise NotImplementedError("same")
+        super().update_layer(module, group)
+
+
 BREAKERS = {
     "contract/resume": LosesState,
     "contract/weights-only": UnsafeState,
@@ -176,6 +198,9 @@ BREAKERS = {
     "convention/empty-parameter": TakesMaximum,
     "convention/0-d-parameter": WantsVectors,
     "convention/non-finite-gradient": HidesNaN,
+    "convention/linear-layer": NoLinear,
+    "convention/grouped-convolution": NoGroups,
+    "convention/same-padding": NoSame,
     "interface/hyperparameters": OtherDefaults,
     "interface/defaults": OtherDefaults,
     "interface/validation": ValidatesNothing,
@@ -184,7 +209,8 @@ BREAKERS = {
 
 def _status(optimizer: type, check: str) -> str:
     load_checks()
-    exam = Examination(make_target(optimizer.__name__, optimizer, "sgd"), Options())
+    rule = "frog" if issubclass(optimizer, FrogPort) else "sgd"
+    exam = Examination(make_target(optimizer.__name__, optimizer, rule), Options())
     return exam.run(CHECKS[check]).status
 
 
@@ -200,4 +226,5 @@ def test_broken_promise_is_noticed(check: str, optimizer: type) -> None:
 
 @pytest.mark.parametrize("check", BREAKERS)
 def test_kept_promise_passes(check: str) -> None:
-    assert _status(Plain, check) == "pass"
+    keeper = FrogPort if issubclass(BREAKERS[check], FrogPort) else Plain
+    assert _status(keeper, check) == "pass"
