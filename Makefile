@@ -18,7 +18,7 @@ check: .venv/peers
 	stepgauge check $(RELEASED) $(TORCH) $(OWN)
 
 test: .venv/ready
-	pytest properties -n auto --dist loadgroup
+	pytest properties -n auto --dist worksteal
 
 lint: .venv/ready
 	ruff check .

@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepgauge.reference.conjugate_gradients import conjugate_gradients, dot
+from stepgauge.reference.driver import Group, init, step
 from stepgauge.reference.frog import Frog
 from stepgauge.reference.kfrog import KFrog
 from stepgauge.reference.layers import (
     Convolution,
+    Layer,
     LayerGradient,
     Seen,
+    gradient_of,
     layers_of,
     matrices,
     patches,
@@ -30,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=25)
 
 
-class Layer(NamedTuple):
+class TorchLayer(NamedTuple):
     """A torch layer and the geometry that the reference has of it."""
 
     module: Any
@@ -38,19 +41,19 @@ class Layer(NamedTuple):
     geometry: Convolution | None
 
 
-def _conv(cin: int, cout: int, kernel: int, **options: Any) -> Layer:
+def _conv(cin: int, cout: int, kernel: int, **options: Any) -> TorchLayer:
     module: Any = torch.nn.Conv2d(cin, cout, kernel, **options).double()
     padding = options.get("padding", 0)
     sides = same_padding((kernel, kernel), module.dilation) if padding == "same" else ((padding,) * 2,) * 2
     geometry = Convolution((kernel, kernel), module.stride, sides, module.dilation, module.groups)
-    return Layer(module, (cin, 5, 5), geometry)
+    return TorchLayer(module, (cin, 5, 5), geometry)
 
 
-def _layers() -> dict[str, Layer]:
+def _layers() -> dict[str, TorchLayer]:
     return {
-        "linear": Layer(torch.nn.Linear(4, 3).double(), (4,), None),
-        "linear without bias": Layer(torch.nn.Linear(4, 3, bias=False).double(), (4,), None),
-        "linear over a sequence": Layer(torch.nn.Linear(4, 3).double(), (6, 4), None),
+        "linear": TorchLayer(torch.nn.Linear(4, 3).double(), (4,), None),
+        "linear without bias": TorchLayer(torch.nn.Linear(4, 3, bias=False).double(), (4,), None),
+        "linear over a sequence": TorchLayer(torch.nn.Linear(4, 3).double(), (6, 4), None),
         "3x3": _conv(2, 3, 3),
         "stride 2": _conv(2, 3, 3, stride=2, padding=1),
         "dilation 2": _conv(2, 3, 2, dilation=2, padding=2),
@@ -65,7 +68,7 @@ def _layers() -> dict[str, Layer]:
 LAYERS = sorted(_layers())
 
 
-def _seen(name: str, seed: int = 0, samples: int = 12) -> tuple[list[LayerGradient], Layer, Array, Array]:
+def _seen(name: str, seed: int = 0, samples: int = 12) -> tuple[list[LayerGradient], TorchLayer, Array, Array]:
     """What a layer saw under random weights, inputs and output gradients."""
     torch.manual_seed(seed)
     layer = _layers()[name]
@@ -324,6 +327,24 @@ def test_kf1_kfrog_is_two_factors() -> None:
     assert np.max(np.abs(got - expected)) < 1e-6 * np.max(np.abs(expected))  # the solver's 1e-10 stops it there
 
 
+def test_kfrog_adds_1e_10_to_both_denominators() -> None:
+    """Visible where gradients are small: one and two iterations, written out for a row by itself."""
+    g = _seen("3x3")[0][0]
+    g = g._replace(grad=1e-8 * g.grad, signals=1e-8 * g.signals)
+    xx = g.inputs.T @ g.inputs / g.samples
+    e = g.grad[0] / np.sqrt(np.sum(g.signals[:, 0] ** 2) * g.samples + 0.5)
+    A = xx + 0.5 * np.eye(len(xx))
+    alpha = (e @ e) / (e @ A @ e + 1e-10)
+    r = e - alpha * A @ e
+    p = r + (r @ r) / (e @ e + 1e-10) * e
+    solutions = [alpha * e, alpha * e + (r @ r) / (p @ A @ p + 1e-10) * p]
+    for iterations, w in enumerate(solutions, start=1):
+        rule = KFrog(lr=1.0, num_iters=iterations, eps=0.5)
+        moved, _ = rule.step(np.zeros_like(g.grad), g, rule.init(g.grad))
+        assert moved[0] == pytest.approx(-w * np.sqrt(np.diag(xx)), rel=1e-12)
+    assert alpha < 0.5 * (e @ e) / (e @ A @ e)
+
+
 @pytest.mark.parametrize("dialect", ["published", "released"])
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_other_parameters(dialect: str, nesterov: bool) -> None:
@@ -343,3 +364,23 @@ def test_other_parameters(dialect: str, nesterov: bool) -> None:
         p, s = rule.step(p, g, s)
         assert p == pytest.approx(expected, rel=1e-14)
         assert s.momentum_buffer == pytest.approx(m, rel=1e-14)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_bias_joins_its_weight_only_within_one_group(apart: bool) -> None:
+    """In a group of its own it steps along its momentum, at a rate and with a decay of its own."""
+    rng = np.random.default_rng(0)
+    weight, bias = rng.standard_normal((3, 4)), rng.standard_normal(3)
+    seen = Seen(rng.standard_normal((6, 4)), rng.standard_normal((6, 3)))
+    grads = gradient_of(seen, (3, 4), None, bias=True)
+    rule = Frog(lr=0.1, tau=0.1, weight_decay=0.3)
+    other = rule.but(lr=0.7, weight_decay=0.0)
+    groups = [Group(rule, [0]), Group(other, [1])] if apart else [Group(rule, [0, 1])]
+    layers = [Layer(0, 1)]
+    moved, states = step(groups, [weight, bias], grads, init(groups, [weight, bias], layers), layers, {0: seen})
+    (joint,) = layers_of(grads[0], None if apart else grads[1], seen)
+    h = rule.natural_direction(joint.grad, joint)
+    assert np.array_equal(moved[0], (1 - 0.1 * 0.3) * weight - 0.1 * h[:, :4])
+    expected = bias - 0.7 * 0.25 * grads[1] if apart else (1 - 0.1 * 0.3) * bias - 0.1 * h[:, 4]
+    assert np.array_equal(moved[1], expected)
+    assert len(states) == (2 if apart else 1)

@@ -17,8 +17,8 @@ from stepgauge.reference import RULES, Array
 
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 FACTOR = AMPLITUDE / ROUNDOFF["float32"]  # 16: a decision counts as swayed by what the tolerance allows, no more
-# Conjugate gradients amplify an early error up to 10^6 times, more than linearly and until it saturates: there the noise
-# is about as large as the roundoff it stands for. (For float64 that would be lost in the double precision underneath.)
+# Conjugate gradients amplify an early error up to 10^6 times, more than linearly and until it saturates: there the
+# noise is about as large as the roundoff it stands for. (For float64 it would be lost in the arithmetic underneath.)
 OF_ITERATIONS = {"float64": 2.0**-36, "float32": ROUNDOFF["float32"]}
 ARRAY_RUNS = 6
 SCALAR_RUNS = 4
