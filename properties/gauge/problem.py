@@ -6,6 +6,7 @@ rounding. All numbers are representable in float32, so that one problem serves b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -67,11 +68,13 @@ class Problem:
     def rule_groups(self, rule: type[Rule], dialect: str = "") -> list[Group]:
         return [Group(rule(**hyperparameters, dialect=dialect), members) for hyperparameters, members in self.groups]
 
+    @lru_cache(maxsize=4096)  # noqa: B019  # so that what is computed for the changed problem is kept too
     def with_hyperparameters(self, **changes: Any) -> "Problem":
         """The same parameters and gradients under other hyperparameters, in every group."""
         groups = tuple(Settings({**h, **changes}, members) for h, members in self.groups)
         return replace(self, groups=groups, recipe=None)
 
+    @lru_cache(maxsize=4096)  # noqa: B019  # likewise
     def scaled(self, *, params: float = 1.0, gradients: float = 1.0) -> "Problem":
         """Initial parameters and gradients multiplied by constants."""
         scaled = [[None if g is None else gradients * g for g in grads] for grads in self.gradients]
