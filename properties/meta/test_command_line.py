@@ -78,6 +78,7 @@ def strangers(tmp_path: Path) -> Iterator[str]:
         (("{}:number", "--rule", "sgd"), 3, "is no optimizer: number is 3"),
         (("{}:NoOptimizer", "--rule", "sgd"), 3, "is no optimizer: it makes a NoOptimizer without step"),
         (("{}:NeedsMore", "--rule", "sgd"), 3, "missing 1 required positional argument: 'model'"),
+        (("torch.optim:SGD", "--rule", "frog"), 3, "takes no model, which frog needs; say --rename model=THEIRS"),
         (("{}:RaisesInThirdStep", "--rule", "sgd"), 3, "raises RuntimeError: boom, in step 3"),
         (("{}:RefusesMomentum", "--rule", "sgd", "--set", "momentum=0.5"), 3, "ValueError: no momentum, please"),
         (("{}:StepsTwice", "--rule", "sgd"), 1, "first in step 1, parameter"),
