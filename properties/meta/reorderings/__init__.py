@@ -4,6 +4,12 @@ Each computes the published rule and rounds differently from the plain port. A v
 accept all of them.
 """
 
-from stepgauge.properties.meta.reorderings import baselines, fsgdm, inertia, projected
+from stepgauge.properties.meta.reorderings import baselines, critical, fsgdm, inertia, projected
 
-REORDERINGS = (*projected.REORDERINGS, *fsgdm.REORDERINGS, *inertia.REORDERINGS, *baselines.REORDERINGS)
+REORDERINGS = (
+    *projected.REORDERINGS,
+    *fsgdm.REORDERINGS,
+    *inertia.REORDERINGS,
+    *baselines.REORDERINGS,
+    *critical.REORDERINGS,
+)
