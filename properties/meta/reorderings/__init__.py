@@ -4,7 +4,7 @@ Each computes the published rule and rounds differently from the plain port. A v
 accept all of them.
 """
 
-from stepgauge.properties.meta.reorderings import baselines, critical, fsgdm, inertia, projected
+from stepgauge.properties.meta.reorderings import baselines, critical, fisher, fsgdm, inertia, projected
 
 REORDERINGS = (
     *projected.REORDERINGS,
@@ -12,4 +12,5 @@ REORDERINGS = (
     *inertia.REORDERINGS,
     *baselines.REORDERINGS,
     *critical.REORDERINGS,
+    *fisher.REORDERINGS,
 )
