@@ -1,10 +1,5 @@
-"""Right ports of AdamP, SGDP and FSGDM in other orders of floating-point operations.
+"""Right ports of AdamP and SGDP in other orders of floating-point operations."""
 
-Each computes the published rule and rounds differently from the plain port. A verifier must
-accept all of them.
-"""
-
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,26 +7,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from stepgauge.properties.meta.misreadings.adamp import AdamPPort, Group, ProjectedPort, State
-from stepgauge.properties.meta.misreadings.fsgdm import FSGDMPort
 from stepgauge.properties.meta.misreadings.sgdp import SGDPPort
-
-Sum = Callable[[Tensor], Tensor]
-Tensors = list[Tensor]
-
-
-def reversed_sum(x: Tensor) -> Tensor:
-    total = x.new_zeros(x.shape[0])
-    for column in x.flip(1).unbind(1):
-        total = total + column
-    return total
-
-
-def double_sum(x: Tensor) -> Tensor:
-    return x.sum(dim=1, dtype=torch.float64).to(x.dtype)
-
-
-def chunked_sum(x: Tensor) -> Tensor:
-    return torch.stack([part.sum(dim=1) for part in x.split(3, dim=1)]).sum(dim=0)
+from stepgauge.properties.meta.reorderings.common import (
+    InDouble,
+    Sum,
+    Tensors,
+    ThroughDouble,
+    chunked_sum,
+    double_sum,
+    pairwise_sum,
+    reversed_sum,
+    running_sum,
+    scaled_length,
+)
 
 
 class Summed(ProjectedPort):
@@ -57,6 +45,37 @@ class OneCoefficient(ProjectedPort):
     def tangent(self, w: Tensor, u: Tensor, eps: float) -> Tensor:
         inner = torch.einsum("ij,ij->i", w, u)
         return u - (inner / (w.norm(dim=1) + eps) ** 2)[:, None] * w
+
+
+class Lengths(ProjectedPort):
+    """The projection with its norms taken by `length` and multiplied before they divide."""
+
+    length: Sum
+
+    def cosine(self, w: Tensor, g: Tensor, eps: float) -> Tensor:
+        lengths = self.length(w).clamp_min(eps) * self.length(g).clamp_min(eps)
+        return (w * g).sum(dim=1).abs() / lengths
+
+    def tangent(self, w: Tensor, u: Tensor, eps: float) -> Tensor:
+        unit = w / (self.length(w) + eps)[:, None]
+        return u - unit * torch.linalg.vecdot(unit, u)[:, None]
+
+
+class MatrixProducts(ProjectedPort):
+    """The projection with its inner products and norms taken as batched products of matrices."""
+
+    def cosine(self, w: Tensor, g: Tensor, eps: float) -> Tensor:
+        return self.inner(w, g).abs() / self.length(w).clamp_min(eps) / self.length(g).clamp_min(eps)
+
+    def tangent(self, w: Tensor, u: Tensor, eps: float) -> Tensor:
+        length = self.length(w) + eps
+        return u - (w.mT * (self.inner(w, u) / length) / length).mT
+
+    def length(self, x: Tensor) -> Tensor:
+        return self.inner(x, x).sqrt()
+
+    def inner(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.bmm(a[:, None, :], b[:, :, None])[:, 0, 0]
 
 
 class AdamPLerp(AdamPPort):
@@ -173,6 +192,68 @@ class AdamPForeach(AdamPPort):
         torch._foreach_add_(params, torch._foreach_mul(steps, rates))
 
 
+class AdamPPairwiseSums(Summed, AdamPPort):
+    """Adds the terms of every inner product in pairs."""
+
+    total = staticmethod(pairwise_sum)
+
+
+class AdamPScaledLengths(Lengths, AdamPPort):
+    """Takes norms after division by the largest entry."""
+
+    length = staticmethod(scaled_length)
+
+
+class AdamPMatrixProducts(MatrixProducts, AdamPPort):
+    """Takes inner products and norms as products of matrices."""
+
+
+class AdamPGeometricSums(AdamPPort):
+    """Stores sums in place of averages, and divides them by sums of the betas' powers."""
+
+    def count(self, state: State, group: Group) -> None:
+        sums = state.get("sums", (0.0, 0.0))
+        state["sums"] = tuple(1 + beta * x for x, beta in zip(sums, group["betas"], strict=True))
+
+    def moments(self, state: State, g: Tensor, group: Group) -> None:
+        beta1, beta2 = group["betas"]
+        state["exp_avg"].mul_(beta1).add_(g)
+        state["exp_avg_sq"].mul_(beta2).addcmul_(g, g)
+
+    def look_ahead(self, state: State, g: Tensor, group: Group) -> Tensor:
+        return g + group["betas"][0] * state["exp_avg"]
+
+    def correction(self, state: State, group: Group, moment: int) -> float:
+        return state["sums"][moment]
+
+
+class AdamPStepInTwoParts(AdamPPort):
+    """Projects the steps along the old moment and along the gradient apart."""
+
+    def update(self, p: Tensor, g: Tensor, group: Group) -> None:
+        state, (beta1, _) = self.state[p], group["betas"]
+        if not state:
+            self.begin(state, p)
+        self.count(state, group)
+        old = beta1 * state["exp_avg"]
+        self.moments(state, g, group)
+        kept, fresh = (beta1 * old, 1 - beta1**2) if group["nesterov"] else (old, 1 - beta1)
+        denominator = self.denominator(state, group)
+        first, factor = self.project(p, g, kept / denominator, group)
+        second, _ = self.project(p, g, fresh * g / denominator, group)
+        self.decay(p, factor, group)
+        self.move(p, first, state, group)
+        self.move(p, second, state, group)
+
+
+class AdamPInDouble(InDouble, AdamPPort):
+    """Computes and keeps everything but the weights in double precision."""
+
+
+class AdamPThroughDouble(ThroughDouble, AdamPPort):
+    """Computes each step in double precision and rounds its results."""
+
+
 class SGDPSubtractedDecay(SGDPPort):
     """Subtracts the decay from the weight and the step from the rest."""
 
@@ -233,87 +314,63 @@ class SGDPForeach(SGDPPort):
             self.apply(p, *self.project(p, g, u, group), group)
 
 
-class FSGDMOuterGain(FSGDMPort):
-    """Keeps the buffer without v and multiplies the step by it."""
+class SGDPPairwiseSums(Summed, SGDPPort):
+    """Adds the terms of every inner product in pairs."""
 
-    def gain(self, u: float, group: Group) -> float:
-        return 1.0
-
-    def move(self, p: Tensor, m: Tensor, group: Group) -> None:
-        p.add_(m, alpha=-group["lr"] * group["v_coefficient"])
+    total = staticmethod(pairwise_sum)
 
 
-class FSGDMCountedStage(FSGDMPort):
-    """Counts the stage up, carrying the remainder from step to step in whole numbers."""
+class SGDPRunningSums(Summed, SGDPPort):
+    """Takes the last of the running sums as every inner product."""
 
-    def stage(self, t: int, group: Group) -> int:
-        k, rest = group.get("stage", (0, 0))
-        carried, rest = divmod(rest + group["n_stages"], group["sigma"])
-        group["stage"] = (k + carried, rest)
-        return k + carried
+    total = staticmethod(running_sum)
 
 
-class FSGDMStageInSteps(FSGDMPort):
-    """Computes u from the first step of the stage and mu = c * Sigma."""
+class SGDPScaledLengths(Lengths, SGDPPort):
+    """Takes norms after division by the largest entry."""
 
-    def coefficient(self, t: int, group: Group) -> float:
-        n, sigma = group["n_stages"], group["sigma"]
-        done = t * n - t * n % sigma
-        start = done / n
-        return start / (start + group["c_scaling"] * sigma)
+    length = staticmethod(scaled_length)
 
 
-class FSGDMReciprocalCoefficient(FSGDMPort):
-    """Computes u as 1 / (1 + c * N / k), which is 0 in the first stage."""
-
-    def coefficient(self, t: int, group: Group) -> float:
-        k = self.stage(t, group)
-        return 1 / (1 + group["c_scaling"] * group["n_stages"] / k) if k else 0.0
+class SGDPMatrixProducts(MatrixProducts, SGDPPort):
+    """Takes inner products and norms as products of matrices."""
 
 
-class FSGDMSubtractedLeak(FSGDMPort):
-    """Subtracts (1 - u) * m from the buffer, and adds gradient and decay to it one by one."""
+class SGDPLerp(SGDPPort):
+    """Moves the buffer by linear interpolation and then stretches it."""
 
-    def update(self, p: Tensor, g: Tensor, u: float, group: Group) -> None:
-        state = self.state[p]
+    def accumulate(self, state: State, g: Tensor, group: Group) -> None:
+        part = 1 - group["dampening"]
+        total = group["momentum"] + part
+        if total > 0:
+            state["momentum_buffer"].lerp_(g, part / total).mul_(total)
+        else:
+            state["momentum_buffer"].zero_()
+
+
+class SGDPStepInTwoParts(SGDPPort):
+    """Projects the steps along the old buffer and along the gradient apart."""
+
+    def update(self, p: Tensor, g: Tensor, group: Group) -> None:
+        state, momentum, part = self.state[p], group["momentum"], 1 - group["dampening"]
         if not state:
             self.begin(state, p)
-        m, v = state["momentum_buffer"], group["v_coefficient"]
-        m.sub_((1 - u) * m).add_(g, alpha=v).add_(p, alpha=v * group["weight_decay"])
-        self.move(p, m, group)
+        old = momentum * state["momentum_buffer"]
+        self.accumulate(state, g, group)
+        kept, fresh = (momentum * old, 1 + momentum * part) if group["nesterov"] else (old, part)
+        first, factor = self.project(p, g, kept, group)
+        second, _ = self.project(p, g, fresh * g, group)
+        self.decay(p, factor, group)
+        self.move(p, first, group)
+        self.move(p, second, group)
 
 
-class FSGDMStepInTwoParts(FSGDMPort):
-    """Steps along the old buffer and along the gradient apart."""
-
-    def move(self, p: Tensor, m: Tensor, group: Group) -> None:
-        pass
-
-    def accumulate(self, state: State, d: Tensor, u: float, group: Group) -> None:
-        state["parts"] = (u * state["momentum_buffer"], self.gain(u, group) * d)
-        state["momentum_buffer"] = torch.add(*state["parts"])
-
-    def update(self, p: Tensor, g: Tensor, u: float, group: Group) -> None:
-        super().update(p, g, u, group)
-        for part in self.state[p].pop("parts"):
-            p.sub_(group["lr"] * part)
+class SGDPInDouble(InDouble, SGDPPort):
+    """Computes and keeps everything but the weights in double precision."""
 
 
-class FSGDMForeach(FSGDMPort):
-    """Takes the elementwise operations over all parameters of a group at once."""
-
-    def step_group(self, group: Group, params: Tensors) -> None:
-        if not params:
-            return
-        u = self.coefficient(group["step"], group)
-        for p in params:
-            if not self.state[p]:
-                self.begin(self.state[p], p)
-        buffers = [self.state[p]["momentum_buffer"] for p in params]
-        decayed = torch._foreach_add([p.grad for p in params], params, alpha=group["weight_decay"])
-        torch._foreach_mul_(buffers, u)
-        torch._foreach_add_(buffers, decayed, alpha=self.gain(u, group))
-        torch._foreach_add_(params, buffers, alpha=-group["lr"])
+class SGDPThroughDouble(ThroughDouble, SGDPPort):
+    """Computes each step in double precision and rounds its results."""
 
 
 REORDERINGS = (
@@ -326,17 +383,25 @@ REORDERINGS = (
     AdamPReversedSums,
     AdamPDoubleSums,
     AdamPForeach,
+    AdamPPairwiseSums,
+    AdamPScaledLengths,
+    AdamPMatrixProducts,
+    AdamPGeometricSums,
+    AdamPStepInTwoParts,
+    AdamPInDouble,
+    AdamPThroughDouble,
     SGDPSubtractedDecay,
     SGDPOneCoefficient,
     SGDPChunkedSums,
     SGDPReversedSums,
     SGDPExpandedLookAhead,
     SGDPForeach,
-    FSGDMOuterGain,
-    FSGDMCountedStage,
-    FSGDMStageInSteps,
-    FSGDMReciprocalCoefficient,
-    FSGDMSubtractedLeak,
-    FSGDMStepInTwoParts,
-    FSGDMForeach,
+    SGDPPairwiseSums,
+    SGDPRunningSums,
+    SGDPScaledLengths,
+    SGDPMatrixProducts,
+    SGDPLerp,
+    SGDPStepInTwoParts,
+    SGDPInDouble,
+    SGDPThroughDouble,
 )
