@@ -60,9 +60,9 @@ def zero(rng: np.random.Generator, layer: LayerRecipe) -> Seen:
 
 
 def sparse(rng: np.random.Generator, layer: LayerRecipe) -> Seen:
-    """Exactly zero in half of the inputs and in half of the signals, as behind rectifiers."""
+    """Exactly zero in half of the inputs, as behind rectifiers, and in a fifth of the signals."""
     inputs, signals = random(rng, layer)
-    return Seen(np.maximum(inputs, 0.0), signals * rng.integers(0, 2, signals.shape))
+    return Seen(np.maximum(inputs, 0.0), signals * (rng.random(signals.shape) < 0.8))
 
 
 def uneven(rng: np.random.Generator, layer: LayerRecipe) -> Seen:

@@ -109,7 +109,10 @@ class DoubleSums(CriticalPort):
 
 
 class RunningSum(Weights):
-    """Keeps the sum of the buffer, to which a gradient is added, and from which the evicted is subtracted."""
+    """Keeps the sum of the buffer, adding what enters and subtracting what leaves, and takes it afresh now and then.
+
+    Without the last it would drift with the number of updates, which is no matter of order.
+    """
 
     def critical(self, state: State, g: Tensor, key: float, group: Group) -> Tensor:
         buffer = state.setdefault("critical", [])
@@ -123,6 +126,9 @@ class RunningSum(Weights):
         for item in before:
             if not any(item is new for new in buffer):
                 state["sum"] -= item[1]
+        state["updates"] = state.get("updates", 0) + 1
+        if state["updates"] % 16 == 0:
+            state["sum"] = sum((item[1] for item in buffer), torch.zeros_like(g))
         self.forget(buffer, group)
         return u
 
