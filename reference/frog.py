@@ -70,11 +70,15 @@ class Frog(Rule):
     def step(self, p: Array, g: Array | LayerGradient, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
         if not isinstance(g, LayerGradient):
             return self.step_other(p, g, s)
-        M = self.momentum * s.momentum_buffer + g.grad
-        e = g.grad + self.momentum * M if self.nesterov else M
+        M, e = self.momenta(g.grad, s)
         h = self.natural_direction(e, g)
         p = (1 - self.lr * self.weight_decay) * p - self.lr * h
         return p, self.State(s.step + 1, M)
+
+    def momenta(self, g: Array, s: State) -> tuple[Array, Array]:
+        """The momentum M, and with nesterov the one looked ahead to."""
+        M = self.momentum * s.momentum_buffer + g
+        return M, g + self.momentum * M if self.nesterov else M
 
     def natural_direction(self, e: Array, g: LayerGradient) -> Array:
         """F^-1 e / sqrt(<F^-1 e, e>) for every row, F being normalised, damped and inverted approximately."""
@@ -91,8 +95,7 @@ class Frog(Rule):
     def step_other(self, p: Array, g: Array, s: State) -> tuple[Array, State]:
         """A parameter that is no layer's."""
         lr = self.lr * self.lr_other_ratio
-        M = self.momentum * s.momentum_buffer + g
-        e = g + self.momentum * M if self.nesterov else M
+        M, e = self.momenta(g, s)
         if self.dialect == "released":
             e = e + self.weight_decay * p
             return p - lr * e, self.State(s.step + 1, M if self.nesterov else e)

@@ -4,14 +4,14 @@ The loop is open: gradients are recorded once (see `recipe`) and then fed to any
 rounding. All numbers are representable in float32, so that one problem serves both precisions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.reference import Array, Group, Layer, Rule, Seen, init, step
+from stepgauge.reference import Array, Group, Layer, Rule, Seen, driver
 
 if TYPE_CHECKING:
     from stepgauge.properties.gauge.recipe import Recipe
@@ -100,14 +100,18 @@ def scheduled(groups: Sequence[Group], factor: float) -> list[Group]:
     return [Group(rule.but(lr=rule.hyperparameters()["lr"] * factor), members) for rule, members in groups]
 
 
-def reference_trajectory(problem: Problem, groups: Sequence[Group]) -> Array:
-    """The parameters after each step, shape (steps, size), as the rules in `groups` compute them."""
-    layers, rows = problem.layers, []
-    params, states = list(problem.initial), init(groups, problem.initial, layers)
+def trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) -> Iterator[Array]:
+    """The parameters after each step, end to end, as the rules in `groups` compute them under a driver."""
+    layers = problem.layers
+    params, states = list(problem.initial), driver.init(groups, problem.initial, layers)
+    for t, grads in enumerate(problem.gradients):
+        now = scheduled(groups, problem.lr_factor(t))
+        seen = problem.seen[t] if layers else None
+        params, states = driver.step(now, params, grads, states, layers, seen, maximize=problem.maximize)
+        yield flatten(params)
+
+
+def reference_trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) -> Array:
+    """The same as an array, shape (steps, size)."""
     with np.errstate(all="ignore"):
-        for t, grads in enumerate(problem.gradients):
-            now = scheduled(groups, problem.lr_factor(t))
-            seen = problem.seen[t] if layers else None
-            params, states = step(now, params, grads, states, layers, seen, maximize=problem.maximize)
-            rows.append(flatten(params))
-    return np.array(rows)
+        return np.array(list(trajectory(problem, groups, driver)))

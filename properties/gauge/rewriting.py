@@ -18,7 +18,7 @@ from stepgauge.reference import Rule
 PACKAGE = "stepgauge.reference"
 KEPT = {PACKAGE, *(f"{PACKAGE}.{part}" for part in ("rule", "driver", "network", "layers"))}
 
-Edit = Callable[[str, ast.Module], ast.Module]
+Transformation = Callable[[str, ast.Module], ast.Module]
 
 
 def parse(module: str) -> ast.Module:
@@ -26,31 +26,53 @@ def parse(module: str) -> ast.Module:
     return ast.parse(inspect.getsource(importlib.import_module(module)))
 
 
-def rewrite(rule: type[Rule], edit: Edit, names: Mapping[str, Any], stand_ins: Mapping[str, Any]) -> type[Rule]:
-    """The class `rule` of a rewritten copy of its text.
+def file_of(module: str) -> str:
+    """The source file of a module."""
+    return sys.modules[module].__file__ or module
+
+
+def execute(module: str, tree: ast.Module, names: Mapping[str, Any] | None = None) -> ModuleType:
+    """A module of this name and text."""
+    made = ModuleType(module)
+    made.__dict__.update(names or {})
+    exec(compile(ast.fix_missing_locations(tree), file_of(module), "exec"), made.__dict__)
+    return made
+
+
+def copies(
+    rule: type[Rule],
+    transform: Transformation,
+    names: Mapping[str, Any] | None = None,
+    stand_ins: Mapping[str, Any] | None = None,
+) -> dict[str, ModuleType]:
+    """A transformed copy of every module of a rule's text, by name.
 
     Args:
         rule: a rule of the reference.
-        edit: turns the tree of a named module into the one to execute; may change it in place.
-        names: what the edited text refers to beyond its own imports.
+        transform: turns the tree of a named module into the one to execute; may change it in place.
+        names: what the transformed text refers to beyond its own imports.
         stand_ins: modules to import in place of the ones so named.
     """
-    copies: dict[str, ModuleType] = {}
+    made: dict[str, ModuleType] = {}
 
     def load(module: str) -> ModuleType:
-        if module not in copies:
-            copy = copies[module] = ModuleType(module)
-            copy.__dict__.update(names, __builtins__={**vars(builtins), "__import__": import_copy})
-            tree = ast.fix_missing_locations(edit(module, parse(module)))
-            exec(compile(tree, sys.modules[module].__file__ or module, "exec"), copy.__dict__)
-        return copies[module]
+        if module not in made:
+            hooked = {**vars(builtins), "__import__": import_copy}
+            made[module] = execute(module, transform(module, parse(module)), {**(names or {}), "__builtins__": hooked})
+        return made[module]
 
     def import_copy(name: str, *context: Any) -> Any:
-        if name in stand_ins:
-            return stand_ins[name]
+        if name in (stand_ins or {}):
+            return (stand_ins or {})[name]
         if name.startswith(f"{PACKAGE}.") and name not in KEPT:
             return load(name)
         return __import__(name, *context)
 
-    copy: type[Rule] = getattr(load(rule.__module__), rule.__name__)
+    load(rule.__module__)
+    return made
+
+
+def rewrite(rule: type[Rule], transform: Transformation, *context: Mapping[str, Any]) -> type[Rule]:
+    """The class `rule` of a transformed copy of its text; see `copies`."""
+    copy: type[Rule] = getattr(copies(rule, transform, *context)[rule.__module__], rule.__name__)
     return copy

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.properties.gauge.rewriting import rewrite
+from stepgauge.properties.gauge.rewriting import Transformation, rewrite
 from stepgauge.reference import Rule
 from stepgauge.reference.rule import Array
 
@@ -143,6 +143,20 @@ class Arithmetic:
         raise AttributeError(f"how np.{name} rounds is not stated in {__name__}")
 
 
+class AnyArithmetic(Arithmetic):
+    """For edited texts, which may call any function: one whose rounding is not stated has a rounding of its result."""
+
+    def mean(self, x: Array, **axes: Any) -> Any:
+        return self.sum(x, **axes) * (np.sum(x, **axes).size / x.size)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            function = getattr(np, name)
+            return lambda *arguments, **options: self.blur(function(*arguments, **options))
+
+
 class _Instrument(ast.NodeTransformer):
     """Routes every arithmetic operation and ordering comparison through an `Arithmetic`."""
 
@@ -188,15 +202,23 @@ def _call(function: str, *arguments: ast.expr) -> ast.Call:
     return ast.Call(_name(function), list(arguments), [])
 
 
+Instrumented = tuple[type[Rule], Arithmetic]
+
+
 @cache
-def instrumented(rule: type[Rule]) -> tuple[type[Rule], Arithmetic]:
+def instrumented(rule: type[Rule]) -> Instrumented:
     """A copy of the rule's text that computes through the arithmetic beside it."""
-    arithmetic = Arithmetic()
+    return instrument(rule, lambda _, tree: tree)
+
+
+def instrument(rule: type[Rule], transform: Transformation, arithmetic: Arithmetic | None = None) -> Instrumented:
+    """The same of the rule's transformed text."""
+    arithmetic = arithmetic or Arithmetic()
     names = {
         "_operate": arithmetic.operate,
         "_matmul": arithmetic.matmul,
         "_decide": arithmetic.decide,
         "_operators": {op.__name__: function for op, function in OPERATORS.items()},
     }
-    copy = rewrite(rule, lambda _, tree: _Instrument().visit(tree), names, {"numpy": arithmetic})
+    copy = rewrite(rule, lambda m, tree: _Instrument().visit(transform(m, tree)), names, {"numpy": arithmetic})
     return copy, arithmetic

@@ -8,12 +8,13 @@ the rule (a projection's threshold), each continued trajectory has an envelope o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from stepgauge.properties.gauge.problem import Problem, distance, reference_trajectory
-from stepgauge.properties.gauge.stochastic import AMPLITUDE, Decision, instrumented
-from stepgauge.reference import RULES, Array
+from stepgauge.properties.gauge.stochastic import AMPLITUDE, Arithmetic, Decision, instrumented
+from stepgauge.reference import RULES, Array, Group, driver
 
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 FACTOR = AMPLITUDE / ROUNDOFF["float32"]  # 16: a decision counts as swayed by what the tolerance allows, no more
@@ -50,18 +51,19 @@ class Envelope:
 
 
 class Reference:
-    """The instrumented reference of one dialect on one problem."""
+    """An instrumented text on one problem: `groups` compute through `arithmetic`."""
 
-    def __init__(self, problem: Problem, dialect: str, amplitude: float = AMPLITUDE) -> None:
-        self.problem, self.amplitude = problem, amplitude
-        rule, self.arithmetic = instrumented(RULES[problem.rule])
-        self.groups = problem.rule_groups(rule, dialect)
+    def __init__(
+        self, problem: Problem, groups: Sequence[Group], arithmetic: Arithmetic, amplitude: float, driver: Any = driver
+    ) -> None:
+        self.problem, self.groups, self.driver = problem, groups, driver
+        self.arithmetic, self.amplitude = arithmetic, amplitude
 
     def run(
         self, seed: int = 0, arrays: float = 0.0, scalars: float = 0.0, follow: Sequence[Decision] | None = None
     ) -> Array:
         self.arithmetic.begin(seed, arrays, scalars, follow)
-        return reference_trajectory(self.problem, self.groups)
+        return reference_trajectory(self.problem, self.groups, self.driver)
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -101,11 +103,19 @@ class Reference:
         return self.decisions
 
 
+def amplitude_of(rule: str, dtype: str) -> float:
+    """The amplitude of the noise that finds out what rounding in `dtype` may do to a rule."""
+    return OF_ITERATIONS[dtype] if RULES[rule].sees_layers else AMPLITUDE
+
+
 @lru_cache(maxsize=CACHED)
 def envelopes(problem: Problem, dialect: str, dtype: str) -> list[Envelope]:
     """One envelope, or one for each continuation that rounding in `dtype` can lead to; the nominal one first."""
-    amplitude = OF_ITERATIONS[dtype] if RULES[problem.rule].sees_layers else AMPLITUDE
-    reference, nominal, swayed = _nominal(problem, dialect, amplitude)
+    return continued(*_nominal(problem, dialect, amplitude_of(problem.rule, dtype)), dtype)
+
+
+def continued(reference: Reference, nominal: Envelope, swayed: bool, dtype: str) -> list[Envelope]:
+    """The nominal envelope, and those of the other continuations if rounding can sway a decision."""
     if not swayed:
         return [nominal]
     others = [d for d in reference.continuations(dtype) if d != nominal.decisions]
@@ -120,5 +130,6 @@ def _negligible(other: Envelope, nominal: Envelope, dtype: str) -> bool:
 
 @lru_cache(maxsize=CACHED)
 def _nominal(problem: Problem, dialect: str, amplitude: float) -> tuple[Reference, Envelope, bool]:
-    reference = Reference(problem, dialect, amplitude)
+    rule, arithmetic = instrumented(RULES[problem.rule])
+    reference = Reference(problem, problem.rule_groups(rule, dialect), arithmetic, amplitude)
     return reference, *reference.envelope()

@@ -1,0 +1,304 @@
+"""Why a target diverges: the edit of the reference's text that computes what the target computes.
+
+The smallest failing problem is recorded with the target's trajectory on it. Every small edit of the text is run on it,
+up to the first step in which it leaves the target; what is left is tried on other problems on which the target fails,
+and the plainest of that on fresh ones, within the edited text's own tolerance. What holds there is a cause.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from functools import cached_property
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stepgauge.properties.gauge.catalogue import misreadings_of
+from stepgauge.properties.gauge.drawing import problems_of
+from stepgauge.properties.gauge.edits import Change
+from stepgauge.properties.gauge.examination import Examination
+from stepgauge.properties.gauge.judge import Divergence, Outcome, judge, worst_of
+from stepgauge.properties.gauge.problem import Problem, distance
+from stepgauge.properties.gauge.recipe import Recipe, expand
+from stepgauge.properties.gauge.shrinking import shrunk
+from stepgauge.properties.gauge.target import STRANGERS, StepError, TargetError
+from stepgauge.properties.gauge.text import Edit, Hunk, Piece, Text, text_of, traced
+from stepgauge.properties.gauge.tolerance import envelopes
+from stepgauge.reference import Array
+
+CONFIRMATIONS = 3
+WITNESSES = 12  # failing problems, beside the smallest, that an edit has to explain
+TRIED = 4  # of the edits that explain most
+PAIRED = 2  # of them, that a second edit is sought for
+SEED = 7919  # apart from what any user chooses
+
+
+class Suspect(NamedTuple):
+    """Edits of the reference's text that might be what a target computes; catalogued ones have a name."""
+
+    edits: tuple[Edit, ...]
+    name: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is known of a divergence.
+
+    Attributes:
+        recipe: of the smallest problem found on which the target diverges.
+        divergence: where it does, there.
+        values: what the reference computes there, by its names.
+        hunks: the edit of the reference that computes what the target does; empty if none was found.
+        name: of the misreading, if it is a known one; `link` points at a port that has it.
+        explained: on how many of the `failing` problems that were tried the edit computes the same.
+        confirmed_on: on how many fresh problems with a divergence it does.
+    """
+
+    recipe: Recipe
+    divergence: Divergence
+    values: Mapping[str, Any]
+    hunks: Sequence[Hunk] = ()
+    name: str = ""
+    link: str = ""
+    explained: int = 0
+    failing: int = 0
+    confirmed_on: int = 0
+
+    @property
+    def is_cause(self) -> bool:
+        return self.confirmed_on >= CONFIRMATIONS
+
+
+class Witness:
+    """A problem on which the target diverges, and what it computes there."""
+
+    def __init__(self, problem: Problem, got: Array, dialect: str) -> None:
+        self.problem, self.got, self.dialect = problem, got, dialect
+        nominal = envelopes(problem, dialect, "float64")[0]
+        allowed = nominal.allowed("float64")
+        start = np.concatenate([p.ravel() for p in problem.initial])
+        with np.errstate(all="ignore"):
+            apart = distance(got, nominal.centre)
+            near = 64 * allowed + 1e-7 * np.abs(got - start)
+            self.near = np.where(apart > allowed, np.fmin(near, apart / 8), near)
+
+    def agrees(self, text: Text, groups: Sequence[Any]) -> bool:
+        """Whether the text, as it stands, computes about what the target does; coarsely, but quickly."""
+        rows = zip(text.trajectory(self.problem, groups), self.got, self.near, strict=False)
+        return all(row.shape == got.shape and bool(np.all(distance(row, got) <= near)) for row, got, near in rows)
+
+    def confirms(self, text: Text, edits: Sequence[Edit]) -> bool:
+        """Whether the target is within what rounding may do to the edited text."""
+        found = text.envelopes(self.problem, self.dialect, edits)
+        return any(worst_of(self.got, e.centre, e.allowed("float64")).share <= 1 for e in found)
+
+    @property
+    def diverges(self) -> bool:
+        found = envelopes(self.problem, self.dialect, "float64")
+        return all(worst_of(self.got, e.centre, e.allowed("float64")).share > 1 for e in found)
+
+
+class Search:
+    """The search for the edits that explain one target."""
+
+    def __init__(self, exam: Examination, dialect: str, outcomes: Sequence[Outcome]) -> None:
+        self.exam, self.dialect = exam, dialect
+        self.text = text_of(exam.target.rule)
+        failing = [o for o in outcomes if dialect in o.divergences and o.dtype == "float64" and o.problem.recipe]
+        self.failing = sorted(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size))
+
+    def diagnose(self) -> Diagnosis | None:
+        """The cause, else the best guess, else the smallest problem alone; None where nothing diverges in float64."""
+        if not self.failing:
+            return None
+        smallest = self._smallest(self.failing[0].problem)
+        divergence = judge(self.exam.target, smallest, "float64", (self.dialect,)).divergences[self.dialect]
+        assert smallest.recipe is not None
+        values = values_at(self.text, smallest, self.dialect, divergence)
+        found = Diagnosis(smallest.recipe, divergence, values, failing=len(self.witnesses))
+        first = self._witness(smallest)
+        singles = self._ranked([*self._catalogued(first), *self._edits(first)])
+        return (
+            self._first_cause(found, singles)
+            or self._first_cause(found, self._pairs(singles))
+            or self._guess(found, singles)
+        )
+
+    def _first_cause(self, found: Diagnosis, suspects: Sequence[Suspect]) -> Diagnosis | None:
+        """The first suspect that explains everything and is confirmed."""
+        for suspect in suspects[:TRIED]:
+            if all(self._explains(w, suspect.edits) for w in self.witnesses):
+                confirmed = self._confirmed(suspect.edits)
+                if confirmed >= CONFIRMATIONS:
+                    return self._of(found, suspect, len(self.witnesses), confirmed)
+        return None
+
+    def _guess(self, found: Diagnosis, suspects: Sequence[Suspect]) -> Diagnosis:
+        """The suspect that explains most, if it is more than half."""
+        if not suspects:
+            return found
+        explained = self._explained(suspects[0])
+        return self._of(found, suspects[0], explained, 0) if 2 * explained > len(self.witnesses) else found
+
+    def _of(self, found: Diagnosis, suspect: Suspect, explained: int, confirmed: int) -> Diagnosis:
+        return replace(
+            found,
+            hunks=self.text.hunks(suspect.edits),
+            name=suspect.name,
+            link=suspect.link,
+            explained=explained,
+            confirmed_on=confirmed,
+        )
+
+    def _ranked(self, suspects: Sequence[Suspect]) -> list[Suspect]:
+        """Those that explain most come first, and among them the known ones, then the smallest."""
+        explained = {suspect: self._explained(suspect) for suspect in suspects}
+        most = max(explained.values(), default=0)
+        plausible = [suspect for suspect in suspects if 2 * explained[suspect] >= most]
+        return sorted(plausible, key=lambda s: (-explained[s], not s.name, self._cost(s.edits)))
+
+    def _explained(self, suspect: Suspect) -> int:
+        return sum(self._agrees(witness, suspect.edits) for witness in self.witnesses)
+
+    def _pairs(self, singles: Sequence[Suspect]) -> list[Suspect]:
+        """The best edits with a second one beside them, for what they leave unexplained."""
+        pairs: list[Suspect] = []
+        for single in singles[:PAIRED]:
+            left = [w for w in self.witnesses if not self._agrees(w, single.edits)]
+            if left:
+                pairs += self._edits(left[0], single)
+        return self._ranked(pairs)
+
+    def _smallest(self, problem: Problem) -> Problem:
+        assert problem.recipe is not None
+
+        def fails(recipe: Recipe) -> bool:
+            try:
+                outcome = judge(self.exam.target, expand(recipe), "float64", (self.dialect,))
+            except (TypeError, ValueError):  # not every combination of the simpler parts is a problem
+                return False
+            return not outcome.ambiguous and self.dialect in outcome.divergences
+
+        return expand(shrunk(problem.recipe, self.exam.fixed, fails))
+
+    def _witness(self, problem: Problem) -> Witness:
+        return Witness(problem, self.exam.target.run(problem), self.dialect)
+
+    @cached_property
+    def witnesses(self) -> list[Witness]:
+        """Failing problems of various regimes."""
+        step = max(1, len(self.failing) // WITNESSES)
+        return [self._witness(outcome.problem) for outcome in self.failing[::step][:WITNESSES]]
+
+    def _catalogued(self, first: Witness) -> list[Suspect]:
+        """The known misreadings that agree with the target on the smallest problem."""
+        known = [Suspect(edits, name, link) for name, link, edits in misreadings_of(self.text)]
+        return [suspect for suspect in known if self._agrees(first, suspect.edits)]
+
+    def _edits(self, first: Witness, beside: Suspect | None = None) -> list[Suspect]:
+        """The small edits that agree with the target on one problem, beside others that are made already."""
+        made = beside.edits if beside else ()
+        name = beside.name if beside else ""
+        with np.errstate(all="ignore"), warnings.catch_warnings(), self.text.edited(made):
+            warnings.simplefilter("ignore")  # of Python, at odd texts
+            groups = self.text.groups(first.problem, self.dialect)
+            lines = self.text.executed(first.problem, self.dialect)
+            return [
+                Suspect((*made, Edit(piece, change)), name)
+                for piece in self.text.pieces
+                for change in piece.changes(lines[piece.module])
+                if self._holds(piece, change, first, groups)
+            ]
+
+    def _holds(self, piece: Piece, change: Change, witness: Witness, groups: Sequence[Any]) -> bool:
+        try:
+            with piece.restored(), change:
+                piece.install()
+                return witness.agrees(self.text, groups)
+        except STRANGERS:  # an odd text may raise anything
+            return False
+
+    def _agrees(self, witness: Witness, edits: Sequence[Edit]) -> bool:
+        """Whether an edit computes about what the target does."""
+        try:
+            with np.errstate(all="ignore"), self.text.edited(edits):
+                return witness.agrees(self.text, self.text.groups(witness.problem, self.dialect))
+        except STRANGERS:
+            return False
+
+    def _explains(self, witness: Witness, edits: Sequence[Edit]) -> bool:
+        """Whether an edit computes the target's trajectory: coarsely, or within its own tolerance."""
+        return self._agrees(witness, edits) or self._within(witness, edits)
+
+    def _within(self, witness: Witness, edits: Sequence[Edit]) -> bool:
+        """Whether the target is within what rounding may do to the edited text."""
+        try:
+            return witness.confirms(self.text, edits)
+        except STRANGERS:
+            return False
+
+    def _cost(self, edits: Sequence[Edit]) -> float:
+        """How much of the text an edit changes, in characters."""
+        hunks = self.text.hunks(edits)
+        return sum(_distance(h.before, h.after) for h in hunks)
+
+    def _confirmed(self, edits: Sequence[Edit]) -> int:
+        """On how many fresh problems with a divergence the edit agrees; none if it fails on any."""
+        confirmed = 0
+        for problem in self._fresh():
+            try:
+                got = self.exam.target.run(problem)
+            except (StepError, TargetError):
+                continue
+            fresh = Witness(problem, got, self.dialect)
+            if not fresh.diverges:
+                if not self._explains(fresh, edits):
+                    return 0
+            elif not self._within(fresh, edits):
+                return 0
+            else:
+                confirmed += 1
+            if confirmed == CONFIRMATIONS:
+                break
+        return confirmed
+
+    def _fresh(self) -> Iterator[Problem]:
+        for k in range(3):
+            target = self.exam.target
+            seed = self.exam.options.seed + SEED + k
+            for recipe in problems_of(target.rule, 1, seed, fixed=self.exam.fixed, maximize=target.takes_maximize):
+                yield expand(recipe)
+
+
+def values_at(text: Text, problem: Problem, dialect: str, divergence: Divergence) -> dict[str, Any]:
+    """The local variables of the rule's step where the target diverges: numbers, and of arrays the entry there."""
+    index, found = divergence.index, {}
+    steps = [piece.live.__code__ for piece in text.pieces if getattr(piece.node, "name", "") == "step"]
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code in steps:
+            if event == "return":
+                found.update(frame.f_locals)
+            return trace
+        return None
+
+    before = replace(problem, gradients=problem.gradients[: divergence.step])
+    with np.errstate(all="ignore"), traced(trace):
+        list(text.trajectory(before, text.groups(problem, dialect)))
+    return {name: shown for name, x in found.items() if (shown := _entry(x, index)) is not None}
+
+
+def _entry(x: Any, index: tuple[int, ...]) -> float | int | bool | None:
+    """A number, or the entry of an array that has one at this index."""
+    if isinstance(x, np.ndarray):
+        inside = x.ndim == len(index) and all(i < n for i, n in zip(index, x.shape, strict=True))
+        return float(x[index]) if inside else None
+    return x if isinstance(x, (bool, int, float)) else None
+
+
+def _distance(before: str, after: str) -> float:
+    blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
+    return len(before) + len(after) - 2 * sum(block.size for block in blocks)

@@ -1,0 +1,296 @@
+"""A copy of a rule's text that can be edited function by function, and runs at the reference's speed.
+
+An edit compiles one function and puts its code in place of the old: no module is executed again, so that thousands of
+edits are tried in a second.
+"""
+
+import ast
+import difflib
+import sys
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stepgauge.properties.gauge.edits import Change, Scope, changes
+from stepgauge.properties.gauge.problem import Problem, trajectory
+from stepgauge.properties.gauge.rewriting import PACKAGE, copies, execute, file_of, parse
+from stepgauge.properties.gauge.stochastic import AnyArithmetic, instrument
+from stepgauge.properties.gauge.tolerance import Envelope, Reference, amplitude_of, continued
+from stepgauge.reference import RULES, Array, Rule
+
+DRIVER = f"{PACKAGE}.driver"
+DRIVEN = ("_step", "_pool", "_opposite")  # the rest of the driver is no part of what is published
+POOLS = ("nothing", "group", "all")
+
+
+class Hunk(NamedTuple):
+    """Lines of the reference that an edit replaces; either text may be empty."""
+
+    file: str
+    line: int
+    before: str
+    after: str
+
+
+@dataclass(eq=False)
+class Piece:
+    """A function of the text, or a constant of one of its classes.
+
+    Attributes:
+        module: where it stands.
+        node: its tree, part of the module's.
+        live: the function, or the class that has the constant.
+        scope: what a function can name.
+    """
+
+    module: str
+    node: ast.FunctionDef | ast.AnnAssign
+    live: Any
+    scope: Scope
+
+    def install(self) -> None:
+        """Put the tree, as it stands, into force."""
+        if isinstance(self.node, ast.FunctionDef):
+            self.live.__code__ = _code(self.node, file_of(self.module))
+        else:
+            assert isinstance(self.node.target, ast.Name)
+            assert self.node.value is not None
+            setattr(self.live, self.node.target.id, ast.literal_eval(self.node.value))
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Whatever is installed meanwhile is undone."""
+        before = self.live.__code__ if isinstance(self.live, FunctionType) else None
+        try:
+            yield
+        finally:
+            if before is not None:
+                self.live.__code__ = before
+            else:
+                self.install()
+
+    def changes(self, lines: Collection[int]) -> Iterator[Change]:
+        """Every small edit of it that can matter if only these lines are executed."""
+        if isinstance(self.node, ast.FunctionDef):
+            yield from changes(self.node, self.scope, lambda s: not lines.isdisjoint(range(s.lineno, _end(s) + 1)))
+        else:
+            yield from (
+                Change(self.node, self.node, "value", None, ast.Constant(v, lineno=1, col_offset=0)) for v in POOLS
+            )
+
+
+class Edit(NamedTuple):
+    """A piece of a text and a change of it."""
+
+    piece: Piece
+    change: Change
+
+
+class Text:
+    """An editable copy of a rule's text, driver included."""
+
+    def __init__(self, rule: type[Rule]) -> None:
+        self.trees: dict[str, ast.Module] = {}
+        self.modules = copies(rule, self._kept)
+        self.trees[DRIVER] = parse(DRIVER)
+        self.modules[DRIVER] = execute(DRIVER, self.trees[DRIVER])
+        self.rule: type[Rule] = getattr(self.modules[rule.__module__], rule.__name__)
+
+    def _kept(self, module: str, tree: ast.Module) -> ast.Module:
+        self.trees[module] = tree
+        return tree
+
+    @cached_property
+    def pieces(self) -> list[Piece]:
+        return [piece for module in self.trees for piece in self._pieces_of(module)]
+
+    def _pieces_of(self, module: str) -> Iterator[Piece]:
+        for node in self.trees[module].body:
+            if isinstance(node, ast.FunctionDef) and (module != DRIVER or node.name in DRIVEN):
+                yield self._function(module, node, getattr(self.modules[module], node.name))
+            elif isinstance(node, ast.ClassDef) and module != DRIVER:
+                owner = getattr(self.modules[module], node.name)
+                for held in node.body:
+                    if isinstance(held, ast.FunctionDef):
+                        live = vars(owner)[held.name]
+                        yield self._function(module, held, live.fget if isinstance(live, property) else live)
+                    elif isinstance(held, ast.AnnAssign) and ast.unparse(held.target) == "pools_over":
+                        yield Piece(module, held, owner, Scope((), ()))
+
+    def _function(self, module: str, node: ast.FunctionDef, live: Any) -> Piece:
+        return Piece(module, node, live, scope_of(node, self.rule))
+
+    def groups(self, problem: Problem, dialect: str) -> list[Any]:
+        return problem.rule_groups(self.rule, dialect)
+
+    def trajectory(self, problem: Problem, groups: Sequence[Any]) -> Iterator[Array]:
+        """The parameters after each step, as the text stands."""
+        return trajectory(problem, groups, self.modules[DRIVER])
+
+    def executed(self, problem: Problem, dialect: str) -> dict[str, set[int]]:
+        """The lines that a problem executes, by module."""
+        lines: dict[str, set[int]] = {module: set() for module in self.trees}
+        files = {file_of(module): module for module in self.trees}
+
+        def trace(frame: FrameType, *_: Any) -> Any:
+            module = files.get(frame.f_code.co_filename)
+            if module is None:
+                return None
+            lines[module].add(frame.f_lineno)
+            return trace
+
+        groups = self.groups(problem, dialect)
+        with np.errstate(all="ignore"), traced(trace):
+            list(self.trajectory(problem, groups))
+        return lines
+
+    @contextmanager
+    def edited(self, edits: Sequence[Edit]) -> Iterator[None]:
+        """The text with some edits in force."""
+        with ExitStack() as stack:
+            for piece in dict.fromkeys(edit.piece for edit in edits):
+                stack.enter_context(piece.restored())
+            for edit in edits:
+                stack.enter_context(edit.change)
+                edit.piece.install()
+            yield
+
+    def envelopes(self, problem: Problem, dialect: str, edits: Sequence[Edit]) -> list[Envelope]:
+        """What rounding may do to the edited text on a problem, in float64."""
+        arithmetic = AnyArithmetic()
+        with self.edited(edits), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rule, _ = instrument(RULES[problem.rule], lambda module, _: deepcopy(self.trees[module]), arithmetic)
+            amplitude = amplitude_of(problem.rule, "float64")
+            groups = problem.rule_groups(rule, dialect)
+            reference = Reference(problem, groups, arithmetic, amplitude, self.modules[DRIVER])
+            return continued(reference, *reference.envelope(), "float64")
+
+    def hunks(self, edits: Sequence[Edit]) -> list[Hunk]:
+        """The edits as replaced lines."""
+        found = []
+        for piece in dict.fromkeys(edit.piece for edit in edits):
+            before = _lines(piece.node)
+            with self.edited(edits):
+                after = [text for text, _ in _lines(piece.node)]
+            found += list(_differences(before, after, short(piece.module)))
+        return found
+
+
+@contextmanager
+def traced(trace: Any) -> Iterator[None]:
+    """Whatever runs here is traced, and a debugger or a coverage tool afterwards traces on."""
+    outer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(outer)
+
+
+def scope_of(function: ast.FunctionDef, rule: type[Rule]) -> Scope:
+    """What can be named in a function: its arguments, variables, hyperparameters, and the state's fields it reads."""
+    loads = {ast.unparse(n) for n in ast.walk(function) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
+    arguments = [a.arg for a in function.args.args]
+    assigned = [n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    fields_read = sorted(load for load in loads if load.startswith("s.") and load.count(".") == 1)
+    numbers, switches = _hyperparameters(rule) if "self" in arguments and function.name != "check" else ([], [])
+    unpacked = [name for name in dict.fromkeys(assigned) if name in _unpacked(function)]
+    values = [a for a in arguments if a not in ("self", "s", "pooled")] + assigned + fields_read + numbers + switches
+    if "pooled.mean" in loads:
+        values.append("pooled.mean")
+    return Scope(list(dict.fromkeys(values)), list(dict.fromkeys([*unpacked, *numbers])))
+
+
+def _hyperparameters(rule: type[Rule]) -> tuple[list[str], list[str]]:
+    """The numbers and the switches among a rule's hyperparameters, as its text names them."""
+    numbers, switches = [], []
+    for f in fields(rule):
+        if f.type in (float, int):
+            numbers.append(f"self.{f.name}")
+        elif f.type is bool:
+            switches.append(f"self.{f.name}")
+        elif str(f.type).startswith("tuple"):
+            numbers += [f"self.{f.name}[0]", f"self.{f.name}[1]"]
+    return numbers, switches
+
+
+def _unpacked(function: ast.FunctionDef) -> set[str]:
+    """Variables that are hyperparameters under a shorter name."""
+    found = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and _is_hyperparameters(node.value):
+            found |= {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return found
+
+
+def _is_hyperparameters(node: ast.expr) -> bool:
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    return all(ast.unparse(part).startswith("self.") and not isinstance(part, ast.Call) for part in parts)
+
+
+def short(module: str) -> str:
+    """The file of a module of the package, from the repository's root."""
+    return "/".join(Path(file_of(module)).parts[-2:])
+
+
+def _code(node: ast.FunctionDef, file: str) -> CodeType:
+    """The code of a function, without its decorators and defaults, which an edit leaves alone."""
+    arguments = ast.arguments(
+        posonlyargs=[],
+        args=[ast.arg(a.arg, lineno=1, col_offset=0) for a in node.args.args],
+        kwonlyargs=[ast.arg(a.arg, lineno=1, col_offset=0) for a in node.args.kwonlyargs],
+        vararg=None,
+        kwarg=None,
+        kw_defaults=[None for _ in node.args.kwonlyargs],
+        defaults=[],
+    )
+    bare = ast.FunctionDef(node.name, arguments, node.body, [], lineno=node.lineno, col_offset=0, type_params=[])
+    constants = compile(ast.Module([bare], []), file, "exec").co_consts
+    return next(c for c in constants if isinstance(c, CodeType))
+
+
+def _end(statement: ast.stmt) -> int:
+    """The last line of a statement, or of the head of a compound one."""
+    body = getattr(statement, "body", None)
+    return body[0].lineno - 1 if body else statement.end_lineno or statement.lineno
+
+
+def _lines(node: ast.stmt) -> list[tuple[str, int]]:
+    """The text of a statement, one line for each statement in it, with its line number."""
+    numbers: dict[str, int] = {}
+    for statement in ast.walk(node):
+        if isinstance(statement, ast.stmt):
+            numbers.setdefault(ast.unparse(statement).splitlines()[0].strip(), statement.lineno)
+    texts = [text.strip() for text in ast.unparse(node).splitlines()]
+    lines, number = [], node.lineno
+    for text in texts:
+        number = numbers.get(text, number)
+        lines.append((text, number))
+    return lines
+
+
+def _differences(before: Sequence[tuple[str, int]], after: Sequence[str], file: str) -> Iterator[Hunk]:
+    matcher = difflib.SequenceMatcher(None, [text for text, _ in before], after, autojunk=False)
+    for tag, a, b, c, d in matcher.get_opcodes():
+        if tag != "equal":
+            line = before[min(a, len(before) - 1)][1]
+            yield Hunk(file, line, "\n".join(text for text, _ in before[a:b]), "\n".join(after[c:d]))
+
+
+TEXTS: dict[str, Text] = {}
+
+
+def text_of(rule: str) -> Text:
+    """The editable text of a rule, made once."""
+    if rule not in TEXTS:
+        TEXTS[rule] = Text(RULES[rule])
+    return TEXTS[rule]
