@@ -51,7 +51,7 @@ NEVER: Absent = MappingProxyType({})
 
 SHAPES: tuple[Shape, ...] = ((2, 3, 2, 2), (4, 3), (5,))  # a small bench: one parameter of each common dimension
 
-CHECK_MODULES = ("trajectories", "interface", "conventions", "contract")
+CHECK_MODULES = ("trajectories", "interface", "conventions", "contract", "laws_alone")
 LAW_MODULES = (
     "test_projection_orthogonality",
     "test_scale_invariance",
