@@ -279,7 +279,7 @@ def test_sound_optimizer_conforms(optimizer: type) -> None:
 
 OF_TORCH = [
     *(f"torch.optim:{name}" for name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "RAdam", "Adamax")),
-    *(f"torch.optim:{name}" for name in ("ASGD", "Rprop", "Adafactor", "Muon")),
+    *(f"torch.optim:{name}" for name in ("NAdam", "ASGD", "Rprop", "Adafactor", "Muon")),
     "torch.optim:Adam(foreach=True)",
     "torch.optim:SGD(momentum=0.9, fused=True)",
 ]
