@@ -14,6 +14,7 @@ import pytest
 from stepgauge.properties.gauge.check import CHECKS
 from stepgauge.properties.gauge.examination import load_checks
 from stepgauge.properties.gauge.target import (
+    NO_RULE,
     Specification,
     Target,
     TargetError,
@@ -28,7 +29,7 @@ from stepgauge.reference import RULES
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("stepgauge")
     group.addoption("--target", metavar="TARGET", help="test this implementation instead of the project's own layers")
-    group.addoption("--rule", metavar="NAME", help="the rule of --target (default: by its name)")
+    group.addoption("--rule", metavar="NAME", help="the rule of --target, or none (default: by its name)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,7 +62,7 @@ def _targets(config: pytest.Config) -> list[tuple[str, str]]:
         return list(own_layers())
     try:
         rule = config.getoption("--rule")
-        return [(known_rule(rule) if rule else infer_rule(Specification.parse(text).attribute), text)]
+        return [(known_rule(rule, or_none=True) if rule else infer_rule(Specification.parse(text).attribute), text)]
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -78,9 +79,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test of a `target` runs on every target whose rule it is about; one of a `check` too, for every check."""
     if "target" not in metafunc.fixturenames:
         return
-    rules = getattr(metafunc.function, "rules", RULES)
+    of_checks = "check" in metafunc.fixturenames
+    rules = getattr(metafunc.function, "rules", (*RULES, NO_RULE) if of_checks else RULES)
     targets = [_make(rule, text) for rule, text in _targets(metafunc.config) if rule in rules]
-    if "check" not in metafunc.fixturenames:
+    if not of_checks:
         metafunc.parametrize("target", targets, ids=lambda target: target.name)
         return
     load_checks()
@@ -89,7 +91,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for target in targets
         if not target.name.startswith("stepgauge.reference:")  # it would be compared with itself
         for check in CHECKS.values()
-        if check.category != "law" and check.applies(target)
+        if (check.category != "law" or target.rule == NO_RULE) and check.applies(target)  # else a test of its own
     ]
     metafunc.parametrize(("target", "check"), pairs)
 

@@ -3,12 +3,12 @@
 import pytest
 
 from stepgauge.properties.gauge.check import Check
-from stepgauge.properties.gauge.examination import Examination, Options
+from stepgauge.properties.gauge.examination import Options, examination
 from stepgauge.properties.gauge.target import Target
 
 
 def test_check_passes(target: Target, check: Check) -> None:
-    exam = Examination(target, Options())
+    exam = examination(target, Options())
     result = exam.run(check)
     if result.status == "not-applicable":
         pytest.skip(result.message)

@@ -6,6 +6,7 @@ from typing import Any
 
 from stepgauge.properties.gauge.examination import Level, Options
 from stepgauge.properties.gauge.target import (
+    NO_RULE,
     Specification,
     TargetError,
     UsageError,
@@ -33,7 +34,7 @@ def check_optimizer(
 
     Args:
         optimizer: a class or factory that takes parameters first, or a target as the command line has it.
-        rule: the name of the rule; inferred from the optimizer's name if None.
+        rule: the name of the rule; inferred from the optimizer's name if None. "none" for the laws that need no rule.
         dialect: the dialect to hold it to, or "auto".
         set: hyperparameters of the rule to fix on both sides.
         rename: the optimizer's names for the rule's hyperparameters.
@@ -79,11 +80,15 @@ def examined(
     else:
         name = attribute = getattr(optimizer, "__name__", repr(optimizer))
         keywords = {}
-    chosen = infer_rule(attribute) if rule is None else known_rule(rule)
+    chosen = infer_rule(attribute) if rule is None else known_rule(rule, or_none=True)
     progress("loading")
     try:
         factory = specification.load() if isinstance(optimizer, str) else optimizer
         target = make_target(name, factory, chosen, keywords=keywords, renames=renames, device=device)
     except TargetError as error:
         return failed(name, chosen, str(error))
+    if chosen == NO_RULE:
+        from stepgauge.properties.gauge.lone_examination import examine_alone
+
+        return examine_alone(target, options, progress)
     return replace(examine(target, options, progress), inferred=rule is None)

@@ -1,7 +1,8 @@
 """Checks: one function each, with an id, a category, and a docstring that is its documentation.
 
 `trajectory` (the published rule) and `law` (what follows from it) decide the verdict. `convention` (where papers are
-silent), `interface` (names, defaults) and `contract` (what torch promises) are scores beside it.
+silent), `interface` (names, defaults) and `contract` (what torch promises) are scores beside it. `found` is what a
+target without a rule turns out to obey (see `laws_alone`).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from stepgauge.properties.gauge.judge import Outcome
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.target import NO_RULE, Target
 
 if TYPE_CHECKING:
     from stepgauge.properties.gauge.examination import Examination
 
-Category = Literal["trajectory", "law", "convention", "interface", "contract"]
+Category = Literal["trajectory", "law", "convention", "interface", "contract", "found"]
 Status = Literal["pass", "fail", "inconclusive", "not-applicable", "error"]
 DECIDING: tuple[Category, ...] = ("trajectory", "law")
 
@@ -78,10 +79,19 @@ class Check:
 CHECKS: dict[str, Check] = {}
 
 
+def has_rule(target: Target) -> bool:
+    """Whether there is a reference to compare the target with."""
+    return target.rule != NO_RULE
+
+
+def of_any(_: Target) -> bool:
+    return True
+
+
 def check(
     id: str,  # noqa: A002  # the word of the report
     category: Category,
-    applies: Callable[[Target], bool] = lambda _: True,
+    applies: Callable[[Target], bool] = has_rule,
 ) -> Callable[[Body], Body]:
     """Register a check; `applies` tells the targets that it can be asked of."""
 

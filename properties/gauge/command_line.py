@@ -70,7 +70,7 @@ def _add_check(commands: Any) -> None:
     check.add_argument(
         "targets", nargs="+", metavar="TARGET", help="module:Factory or path.py:Factory, maybe (key=value)"
     )
-    check.add_argument("--rule", metavar="NAME", help="the rule to compare with (default: by the target's name)")
+    check.add_argument("--rule", metavar="NAME", help="the rule to compare with, or none (default: by the name)")
     check.add_argument("--dialect", default="auto", metavar="auto|NAME", help="the dialect to hold targets to")
     check.add_argument(
         "--set",
@@ -150,7 +150,7 @@ def _check(chosen: argparse.Namespace) -> int:
 
     try:
         if chosen.rule is not None:
-            chosen.rule = known_rule(chosen.rule)
+            chosen.rule = known_rule(chosen.rule, or_none=True)
         _require_device(chosen.device)
         _require_writable(chosen.json)
     except UsageError as error:

@@ -4,7 +4,6 @@ import copy
 import io
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,10 @@ from stepgauge.properties.gauge.activity import LayerRecipe
 from stepgauge.properties.gauge.check import Failed, NotApplicable, check
 from stepgauge.properties.gauge.examination import Examination
 from stepgauge.properties.gauge.judge import shares_of
-from stepgauge.properties.gauge.problem import Settings
-from stepgauge.properties.gauge.recipe import Recipe, expand
 from stepgauge.properties.gauge.target import STRANGERS, Target, described, quiet
-from stepgauge.properties.gauge.tolerance import envelopes
 from stepgauge.reference import Convolution
 
-SHAPES = ((2, 3, 2, 2), (4, 3), (5,))
-LAYER = LayerRecipe(3, 2, (3, 3), Convolution((2, 2)))  # stands for the first of them where the rule sees layers
+LAYER = LayerRecipe(3, 2, (3, 3), Convolution((2, 2)))  # stands for the first parameter where the rule sees layers
 STEPS = 6
 
 
@@ -58,9 +53,7 @@ class Bench:
         self.exam = exam
         self.target: Any = exam.target
         layers = (LAYER,) if exam.target.record.sees_layers else ()
-        recipe = Recipe(exam.target.rule, (), SHAPES[len(layers) :], steps=STEPS, seed=exam.options.seed, layers=layers)
-        members = tuple(range(len(recipe.all_shapes)))
-        self.problem = expand(replace(recipe, groups=(Settings({**exam.example, **changes}, members),)))
+        self.problem = exam.small(exam.shapes[len(layers) :], layers, steps=STEPS, **changes)
 
     def params(self) -> list[Any]:
         import torch
@@ -215,7 +208,7 @@ def _in_format(bench: Bench, arrange: Callable[[Any], Any], *, gradients: bool, 
         for p in run.params:
             p.grad = arrange(p.grad) if gradients else p.grad
         run.optimizer.step()
-    allowed = 2 * envelopes(bench.problem, bench.target.record.dialects[0], "float64")[0].allowed("float64")[-1]
+    allowed = 2 * bench.exam.allowance(bench.problem)[-1]
     error = torch.cat([(p.detach() - q).abs().ravel() for p, q in zip(run.params, plain, strict=True)]).cpu().numpy()
     worst = int(np.argmax(shares_of(error, allowed)))
     if not error[worst] <= allowed[worst]:
@@ -249,6 +242,8 @@ def transposed_gradient(bench: Bench) -> None:
 @contract("contract/channels-last")
 def channels_last(bench: Bench) -> None:
     """Parameters and gradients in channels_last format step alike."""
+    if not any(p.ndim == 4 for p in bench.problem.initial):
+        raise NotApplicable("takes no parameter of four dimensions")
     _in_format(bench, _channels_last, gradients=True, params=True)
 
 
@@ -279,5 +274,5 @@ def add_param_group(bench: Bench) -> None:
             stepper.optimizer.step()
     if bool((added.detach() == before).all()):
         raise Failed("does not step the added parameter")
-    if target.record.pools_over == "nothing":
+    if not bench.exam.pools(problem):
         _must_equal([added], [alone.params[last]], "steps the added parameter otherwise than a fresh optimizer")

@@ -1,23 +1,17 @@
 """Checks of what papers leave open: absent and empty gradients, and the geometries of layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 
 from stepgauge.properties.gauge.activity import LayerRecipe, Shape
-from stepgauge.properties.gauge.check import Failed, NotApplicable, check
-from stepgauge.properties.gauge.examination import Examination
-from stepgauge.properties.gauge.problem import Problem, Settings, flatten, reference_trajectory
-from stepgauge.properties.gauge.recipe import Recipe, expand
+from stepgauge.properties.gauge.check import Failed, NotApplicable, check, of_any
+from stepgauge.properties.gauge.examination import NEVER, Absent, Examination
+from stepgauge.properties.gauge.problem import Problem, flatten, reference_trajectory
 from stepgauge.properties.gauge.target import StepError, Target, TargetError
 from stepgauge.reference import Array, Convolution
 from stepgauge.reference.layers import same_padding
-
-Absent = Mapping[int, tuple[int, ...]]
-NEVER: Absent = MappingProxyType({})
-
 
 CONVOLUTION = LayerRecipe(2, 3, (4, 4), Convolution((2, 2)))  # the first parameter, where the rule sees layers
 
@@ -25,23 +19,7 @@ CONVOLUTION = LayerRecipe(2, 3, (4, 4), Convolution((2, 2)))  # the first parame
 def _example(exam: Examination, shapes: Sequence[Shape], absent: Absent = NEVER) -> Problem:
     """Four steps with random gradients, but for the steps (from 0) in which a parameter or a layer has none."""
     layers = (CONVOLUTION,) if exam.target.record.sees_layers else ()
-    return _problem(exam, shapes[len(layers) :], layers, absent)
-
-
-def _problem(
-    exam: Examination, shapes: Sequence[Shape], layers: Sequence[LayerRecipe], absent: Absent = NEVER
-) -> Problem:
-    counts = [len(layer.shapes) for layer in layers] + [1] * len(shapes)
-    recipe = Recipe(
-        exam.target.rule,
-        (Settings(exam.example, tuple(range(sum(counts)))),),
-        tuple(shapes),
-        absent=tuple(absent.get(unit, ()) for unit, count in enumerate(counts) for _ in range(count)),
-        steps=4,
-        seed=exam.options.seed,
-        layers=tuple(layers),
-    )
-    return expand(recipe)
+    return exam.small(shapes[len(layers) :], layers, absent=absent)
 
 
 def _run(exam: Examination, problem: Problem) -> Array:
@@ -53,7 +31,7 @@ def _run(exam: Examination, problem: Problem) -> Array:
         raise NotApplicable(str(error)) from error
 
 
-@check("convention/absent-gradient", "convention")
+@check("convention/absent-gradient", "convention", of_any)
 def absent_gradient(exam: Examination) -> None:
     """A parameter without gradient stays bit for bit, decay included."""
     problem = _example(exam, [(2, 3), (4, 2)], {0: (1, 3)})
@@ -64,13 +42,13 @@ def absent_gradient(exam: Examination) -> None:
             raise Failed(f"moves a parameter that has no gradient, in step {t + 1}")
 
 
-@check("convention/late-gradient", "convention")
+@check("convention/late-gradient", "convention", of_any)
 def late_gradient(exam: Examination) -> None:
     """A parameter whose first gradient comes later than another's is accepted."""
     _run(exam, _example(exam, [(2, 3), (4, 2)], {1: (0, 1)}))
 
 
-@check("convention/no-gradients", "convention")
+@check("convention/no-gradients", "convention", of_any)
 def no_gradients(exam: Examination) -> None:
     """A step in which nothing has a gradient moves nothing and raises nothing."""
     problem = _example(exam, [(2, 3), (4,)], {0: (0, 2), 1: (0, 2)})
@@ -80,7 +58,7 @@ def no_gradients(exam: Examination) -> None:
         raise Failed("moves parameters in a step without gradients")
 
 
-@check("convention/empty-parameter", "convention")
+@check("convention/empty-parameter", "convention", of_any)
 def empty_parameter(exam: Examination) -> None:
     """Parameters without elements, such as the empty shards of a sharded model, are accepted."""
     _run(exam, _example(exam, [(2, 3), (0, 3), (3, 0), (0,)]))
@@ -101,7 +79,7 @@ def non_finite_gradient(exam: Examination) -> None:
         )
 
 
-@check("convention/0-d-parameter", "convention")
+@check("convention/0-d-parameter", "convention", of_any)
 def zero_d_parameter(exam: Examination) -> None:
     """Scalars (0-d parameters) are accepted."""
     _run(exam, _example(exam, [(), (2, 3)]))
@@ -112,7 +90,7 @@ def _sees_layers(target: Target) -> bool:
 
 
 def _accepts(exam: Examination, layer: LayerRecipe) -> None:
-    _run(exam, _problem(exam, [(3,)], [layer]))
+    _run(exam, exam.small([(3,)], [layer]))
 
 
 @check("convention/linear-layer", "convention", _sees_layers)

@@ -1,16 +1,29 @@
 """An examination: one target, all checks, one after the other."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, Literal
 
-from stepgauge.properties.gauge.check import CHECKS, Check, Failed, Finding, Inconclusive, NotApplicable, Result
-from stepgauge.properties.gauge.problem import Hyperparameters, Problem
-from stepgauge.properties.gauge.recipe import expand
+from stepgauge.properties.gauge.activity import LayerRecipe, Shape
+from stepgauge.properties.gauge.check import (
+    CHECKS,
+    Check,
+    Failed,
+    Finding,
+    Inconclusive,
+    NotApplicable,
+    Result,
+    has_rule,
+)
+from stepgauge.properties.gauge.problem import Hyperparameters, Problem, Settings
+from stepgauge.properties.gauge.recipe import Recipe, expand
 from stepgauge.properties.gauge.target import STRANGERS, StepError, Target, TargetError, UsageError, described
+from stepgauge.properties.gauge.tolerance import allowance
+from stepgauge.reference import Array
 
 Level = Literal["quick", "standard", "deep"]
 
@@ -33,7 +46,12 @@ LIVELY = {
     "sigma": 7,
 }
 
-CHECK_MODULES = ("trajectories", "interface", "conventions", "contract")
+Absent = Mapping[int, tuple[int, ...]]
+NEVER: Absent = MappingProxyType({})
+
+SHAPES: tuple[Shape, ...] = ((2, 3, 2, 2), (4, 3), (5,))  # a small bench: one parameter of each common dimension
+
+CHECK_MODULES = ("trajectories", "interface", "conventions", "contract", "laws_alone")
 LAW_MODULES = (
     "test_projection_orthogonality",
     "test_scale_invariance",
@@ -66,8 +84,17 @@ def load_checks() -> list[Check]:
         import_module(f"stepgauge.properties.gauge.{module}")
     for module in LAW_MODULES:
         import_module(f"stepgauge.properties.{module}")
-    order = ("trajectory", "law", "convention", "interface", "contract")
+    order = ("trajectory", "law", "convention", "interface", "contract", "found")
     return sorted(CHECKS.values(), key=lambda check: order.index(check.category))
+
+
+def examination(target: Target, options: Options) -> "Examination":
+    """The examination of a target, with a rule or without."""
+    if has_rule(target):
+        return Examination(target, options)
+    from stepgauge.properties.gauge.lone_examination import LoneExamination
+
+    return LoneExamination(target, options)
 
 
 class Examination:
@@ -78,16 +105,24 @@ class Examination:
         self._validate()
 
     def _validate(self) -> None:
+        """Refuse options that ask for nothing, or for what the rule does not have.
+
+        Raises:
+            UsageError: see there.
+        """
+        if self.options.level not in PROBLEMS:
+            raise UsageError(f"unknown level {self.options.level!r}: the levels are {', '.join(PROBLEMS)}")
+        if not any(self.selected()):
+            raise UsageError(f"no check is called {self.options.only!r}, or --skip leaves none")
+        self._validate_settings()
+
+    def _validate_settings(self) -> None:
         """Refuse settings that the rule does not have or allow.
 
         Raises:
             UsageError: --set or --dialect names something that the rule lacks, or a value out of range.
         """
         names = self.target.record.hyperparameter_names()
-        if self.options.level not in PROBLEMS:
-            raise UsageError(f"unknown level {self.options.level!r}: the levels are {', '.join(PROBLEMS)}")
-        if not any(self.selected()):
-            raise UsageError(f"no check is called {self.options.only!r}, or --skip leaves none")
         try:
             self.target.record.canonical_dialect("" if self.options.dialect == "auto" else self.options.dialect)
             for name, value in {**self.target.pinned, **self.options.set}.items():
@@ -139,6 +174,44 @@ class Examination:
         """Hyperparameters for the checks that need a single, lively setting."""
         (problem,) = self.problems(1, only={"random"}, fixed=self.lively(options=True))
         return problem.groups[0].hyperparameters
+
+    @cached_property
+    def shapes(self) -> Sequence[Shape]:
+        """Of a few parameters that the target takes."""
+        return SHAPES
+
+    def small(
+        self,
+        shapes: Sequence[Shape],
+        layers: Sequence[LayerRecipe] = (),
+        *,
+        absent: Absent = NEVER,
+        steps: int = 4,
+        **changes: Any,
+    ) -> Problem:
+        """A few steps along random gradients in one group, with the example's hyperparameters but for `changes`.
+
+        `absent` gives the steps (from 0) in which a layer, or a parameter of `shapes` after them, has no gradient.
+        """
+        counts = [len(layer.shapes) for layer in layers] + [1] * len(shapes)
+        recipe = Recipe(
+            self.target.rule,
+            (Settings({**self.example, **changes}, tuple(range(sum(counts)))),),
+            tuple(shapes),
+            absent=tuple(absent.get(unit, ()) for unit, count in enumerate(counts) for _ in range(count)),
+            steps=steps,
+            seed=self.options.seed,
+            layers=tuple(layers),
+        )
+        return expand(recipe)
+
+    def allowance(self, problem: Problem) -> Array:
+        """How far rounding may move a legal trajectory of this problem in float64, shape (steps, size)."""
+        return allowance(problem)
+
+    def pools(self, problem: Problem) -> bool:
+        """Whether the step of a parameter may depend on the gradients of others."""
+        return self.target.record.pools_over != "nothing"
 
     def _legal(self, chosen: Hyperparameters) -> bool:
         defaults = {"lr": 0.05, **self.target.record.defaults()}

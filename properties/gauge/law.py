@@ -15,8 +15,9 @@ from stepgauge.properties.gauge.examination import LAW_PROBLEMS, Examination
 from stepgauge.properties.gauge.judge import worst_of
 from stepgauge.properties.gauge.problem import Problem
 from stepgauge.properties.gauge.target import Target, TargetError
+from stepgauge.properties.gauge.tolerance import allowance as allowance  # for the laws, which compare with it
 from stepgauge.properties.gauge.tolerance import envelopes
-from stepgauge.reference import RULES, Array
+from stepgauge.reference import Array
 
 Body = Callable[..., None]
 NEGLIGIBLE = 1e-30  # an eps that is lost beside every norm and root: the rule as if it had no numerical guard
@@ -100,14 +101,6 @@ def _decided(
     for problem in exam.problems(LAW_PROBLEMS[exam.options.level], fixed=applicable, foci={"law": focus}):
         if len(envelopes(problem, exam.target.record.dialects[0], "float64")) == 1:
             yield problem
-
-
-def allowance(problem: Problem) -> Array:
-    """How far rounding may move a legal trajectory of this problem in float64, shape (steps, size).
-
-    Taken from the first dialect: dialects round alike.
-    """
-    return envelopes(problem, RULES[problem.rule].dialects[0], "float64")[0].allowed("float64")
 
 
 def within(got: Array, expected: Array, allowed: Array, what: str) -> None:

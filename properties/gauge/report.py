@@ -101,7 +101,14 @@ def _details(report: Report) -> list[Text]:
         lines.append(Text(f"only with {' and '.join(report.only_when)}", style=COLOURS[report.verdict]))
     if report.divergence:
         lines.append(Text(_divergence(report)))
-    return [*lines, *_alike(_remarks(report), "dim"), *_failures(report)]
+    return [*lines, *_found(report), *_alike(_remarks(report), "dim"), *_failures(report)]
+
+
+def _found(report: Report) -> Iterator[Text]:
+    """What a target without a rule turns out to obey."""
+    held = [r.message for r in report.results if r.category == "found" and r.status == "pass"]
+    if held:
+        yield Text.assemble(("found: ", "dim"), f"steps are {'; '.join(held)}")
 
 
 def _divergence(report: Report) -> str:

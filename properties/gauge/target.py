@@ -24,6 +24,7 @@ import numpy as np
 from stepgauge.properties.gauge.problem import Problem, Settings, flatten, scheduled
 from stepgauge.reference import RULES, Array, Layer, Rule, Seen, init, step
 
+NO_RULE = "none"  # stands for the rule of a target that is compared with itself alone
 STRANGERS = (Exception, SystemExit)  # what a stranger's code may raise: a script without a guard exits when imported
 
 
@@ -282,18 +283,21 @@ def infer_rule(name: str) -> str:
     for rule in RULES:
         if rule.replace("_", "") == plain:
             return rule
-    raise UsageError(f"cannot tell the rule of {name!r} from its name; give --rule, one of: {', '.join(RULES)}")
+    raise UsageError(
+        f"cannot tell the rule of {name!r} from its name; give --rule, one of: {', '.join(RULES)}, or {NO_RULE}"
+    )
 
 
-def known_rule(name: str) -> str:
-    """`name` as the rules are listed, whatever its case.
+def known_rule(name: str, *, or_none: bool = False) -> str:
+    """`name` as the rules are listed, whatever its case; maybe "none", which is no rule.
 
     Raises:
         UsageError: no such rule.
     """
-    if name.lower() in RULES:
+    if name.lower() in RULES or (or_none and name.lower() == NO_RULE):
         return name.lower()
-    raise UsageError(f"unknown rule {name!r}: the rules are {', '.join(RULES)}")
+    known = [*RULES, NO_RULE] if or_none else RULES
+    raise UsageError(f"unknown rule {name!r}: the rules are {', '.join(known)}")
 
 
 def make_target(
@@ -311,7 +315,13 @@ def make_target(
         TargetError: it cannot be built, or what it builds is no optimizer.
     """
     if isinstance(factory, type) and issubclass(factory, Rule):
+        if rule == NO_RULE:
+            raise TargetError("is no torch optimizer, of which alone the laws without a rule are asked")
         return RuleTarget(name, factory, rule, keywords or {})
+    if rule == NO_RULE:
+        from stepgauge.properties.gauge.lone_target import LoneTarget
+
+        return LoneTarget(name, factory, keywords or {}, renames or {}, device)
     from stepgauge.properties.gauge.torch_target import TorchTarget
 
     return TorchTarget(name, factory, rule, keywords or {}, renames or {}, device)

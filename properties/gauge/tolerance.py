@@ -123,6 +123,14 @@ def continued(reference: Reference, nominal: Envelope, swayed: bool, dtype: str)
     return [nominal, *(e for e in found if not _negligible(e, nominal, dtype))]
 
 
+def allowance(problem: Problem) -> Array:
+    """How far rounding may move a legal trajectory of this problem in float64, shape (steps, size).
+
+    Taken from the first dialect: dialects round alike.
+    """
+    return envelopes(problem, RULES[problem.rule].dialects[0], "float64")[0].allowed("float64")
+
+
 def _negligible(other: Envelope, nominal: Envelope, dtype: str) -> bool:
     """Whether a continuation is one in name alone, such as an iteration more where nothing is left to solve."""
     return bool(np.all(distance(other.centre, nominal.centre) <= 0.1 * nominal.allowed(dtype)))

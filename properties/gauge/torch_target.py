@@ -56,7 +56,7 @@ class TorchTarget(Target):
         self.name, self.factory, self.rule, self.device = name, factory, rule, device
         self.keywords, self.renames = dict(keywords), dict(renames)
         names = self.record.hyperparameter_names()
-        theirs = _parameters(factory)
+        theirs = named_parameters(factory)
         self._check_renames(theirs)
         self.offers = frozenset(n for n in names if self._their_names(n) <= theirs.keys() - keywords)
         self.takes_maximize = "maximize" in theirs and "maximize" not in keywords
@@ -109,7 +109,12 @@ class TorchTarget(Target):
             if not parts:
                 yield self.renames.get(name, name), value
 
-    def _own_defaults(self) -> dict[str, Any]:
+    def _blank_optimizer(self) -> Any:
+        """An optimizer at the target's own defaults, over one small parameter.
+
+        Raises:
+            TargetError: it cannot be built, or is none.
+        """
         with quiet():
             try:
                 blank = [torch.nn.Parameter(torch.zeros(2, 3, device=self.device))]
@@ -121,7 +126,11 @@ class TorchTarget(Target):
             raise TargetError(f"is no optimizer: it makes a {type(optimizer).__name__} without step and param_groups")
         if not optimizer.param_groups:
             raise TargetError(f"is no optimizer: the param_groups of its {type(optimizer).__name__} are empty")
-        signature = {n: p.default for n, p in _parameters(self.factory).items()}
+        return optimizer
+
+    def _own_defaults(self) -> dict[str, Any]:
+        optimizer = self._blank_optimizer()
+        signature = {n: p.default for n, p in named_parameters(self.factory).items()}
         known = {**signature, **optimizer.param_groups[0]}
         return {name: self._ours(name, known) for name in self.offers - self.required.keys()}
 
@@ -201,7 +210,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def named_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The factory's named parameters, without the first (the parameters to optimize) and without *args and **kwargs."""
     try:
         parameters = list(inspect.signature(factory).parameters.values())
