@@ -6,27 +6,28 @@ and the plainest of that on fresh ones, within the edited text's own tolerance. 
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from functools import cached_property
+from functools import cached_property, partial
 from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stepgauge.properties.gauge.catalogue import misreadings_of
+from stepgauge.properties.gauge.check import Result
 from stepgauge.properties.gauge.drawing import problems_of
 from stepgauge.properties.gauge.edits import Change
 from stepgauge.properties.gauge.examination import Examination
 from stepgauge.properties.gauge.judge import Divergence, Outcome, judge, worst_of
-from stepgauge.properties.gauge.problem import Problem, distance
+from stepgauge.properties.gauge.problem import Problem, Settings, distance, trajectory
 from stepgauge.properties.gauge.recipe import Recipe, expand
 from stepgauge.properties.gauge.shrinking import shrunk
 from stepgauge.properties.gauge.target import STRANGERS, StepError, TargetError
-from stepgauge.properties.gauge.text import Edit, Hunk, Piece, Text, text_of, traced
+from stepgauge.properties.gauge.text import Edit, Hunk, Piece, Text, short, text_of, traced
 from stepgauge.properties.gauge.tolerance import envelopes
-from stepgauge.reference import Array
+from stepgauge.reference import RULES, Array
 
 CONFIRMATIONS = 3
 WITNESSES = 12  # failing problems, beside the smallest, that an edit has to explain
@@ -71,6 +72,12 @@ class Diagnosis:
     def is_cause(self) -> bool:
         return self.confirmed_on >= CONFIRMATIONS
 
+    def to_list(self) -> list[dict[str, Any]]:
+        """The "diagnosis" of the JSON: an entry for each place that the edit changes."""
+        kind = "cause" if self.is_cause else "guess"
+        more = {"kind": kind, "name": self.name, "link": self.link, "explained": self.explained, "of": self.failing}
+        return [{**hunk._asdict(), "confirmed_on": self.confirmed_on, **more} for hunk in self.hunks]
+
 
 class Witness:
     """A problem on which the target diverges, and what it computes there."""
@@ -87,7 +94,11 @@ class Witness:
 
     def agrees(self, text: Text, groups: Sequence[Any]) -> bool:
         """Whether the text, as it stands, computes about what the target does; coarsely, but quickly."""
-        rows = zip(text.trajectory(self.problem, groups), self.got, self.near, strict=False)
+        return self.follows(text.trajectory(self.problem, groups))
+
+    def follows(self, trajectory: Iterator[Array]) -> bool:
+        """Whether a trajectory is near the target's; it is computed as far as it is."""
+        rows = zip(trajectory, self.got, self.near, strict=False)
         return all(row.shape == got.shape and bool(np.all(distance(row, got) <= near)) for row, got, near in rows)
 
     def confirms(self, text: Text, edits: Sequence[Edit]) -> bool:
@@ -95,10 +106,16 @@ class Witness:
         found = text.envelopes(self.problem, self.dialect, edits)
         return any(worst_of(self.got, e.centre, e.allowed("float64")).share <= 1 for e in found)
 
-    @property
+    @cached_property
     def diverges(self) -> bool:
+        """Whether the target is out of what rounding may do to the reference."""
         found = envelopes(self.problem, self.dialect, "float64")
         return all(worst_of(self.got, e.centre, e.allowed("float64")).share > 1 for e in found)
+
+
+def diagnose(exam: Examination, results: Sequence[Result], dialect: str) -> Diagnosis | None:
+    """Why the target does not follow a dialect, by the problems on which it leaves it in float64; None without any."""
+    return Search(exam, dialect, [o for r in results for o in r.outcomes if o.judged]).diagnose()
 
 
 class Search:
@@ -123,6 +140,7 @@ class Search:
         singles = self._ranked([*self._catalogued(first), *self._edits(first)])
         return (
             self._first_cause(found, singles)
+            or self._kin(found, first)
             or self._first_cause(found, self._pairs(singles))
             or self._guess(found, singles)
         )
@@ -131,9 +149,25 @@ class Search:
         """The first suspect that explains everything and is confirmed."""
         for suspect in suspects[:TRIED]:
             if all(self._explains(w, suspect.edits) for w in self.witnesses):
-                confirmed = self._confirmed(suspect.edits)
+                confirmed = self._confirmed(
+                    partial(self._explains, edits=suspect.edits), partial(self._within, edits=suspect.edits)
+                )
                 if confirmed >= CONFIRMATIONS:
                     return self._of(found, suspect, len(self.witnesses), confirmed)
+        return None
+
+    def _kin(self, found: Diagnosis, first: Witness) -> Diagnosis | None:
+        """Another rule, or another dialect of this one, if the target computes that."""
+        own = (self.exam.target.rule, self.dialect)
+        for rule, dialect in ((r, d) for r in RULES for d in RULES[r].dialects if (r, d) != own):
+            is_it = partial(_is_rule, rule=rule, dialect=dialect)
+            if all(is_it(w) for w in (first, *self.witnesses)):
+                confirmed = self._confirmed(is_it, is_it)
+                if confirmed >= CONFIRMATIONS:
+                    hunk = Hunk(short(RULES[own[0]].__module__), 1, " ".join(own), f"{rule} {dialect}")
+                    explained = len(self.witnesses)
+                    name = f"it computes {rule} ({dialect})"
+                    return replace(found, hunks=[hunk], name=name, explained=explained, confirmed_on=confirmed)
         return None
 
     def _guess(self, found: Diagnosis, suspects: Sequence[Suspect]) -> Diagnosis:
@@ -245,22 +279,17 @@ class Search:
         hunks = self.text.hunks(edits)
         return sum(_distance(h.before, h.after) for h in hunks)
 
-    def _confirmed(self, edits: Sequence[Edit]) -> int:
-        """On how many fresh problems with a divergence the edit agrees; none if it fails on any."""
+    def _confirmed(self, explains: Callable[[Witness], bool], within: Callable[[Witness], bool]) -> int:
+        """On how many fresh problems with a divergence it computes the same; none if it fails on any."""
         confirmed = 0
         for problem in self._fresh():
             try:
-                got = self.exam.target.run(problem)
+                fresh = self._witness(problem)
             except (StepError, TargetError):
                 continue
-            fresh = Witness(problem, got, self.dialect)
-            if not fresh.diverges:
-                if not self._explains(fresh, edits):
-                    return 0
-            elif not self._within(fresh, edits):
+            if not (within(fresh) if fresh.diverges else explains(fresh)):
                 return 0
-            else:
-                confirmed += 1
+            confirmed += fresh.diverges
             if confirmed == CONFIRMATIONS:
                 break
         return confirmed
@@ -271,6 +300,18 @@ class Search:
             seed = self.exam.options.seed + SEED + k
             for recipe in problems_of(target.rule, 1, seed, fixed=self.exam.fixed, maximize=target.takes_maximize):
                 yield expand(recipe)
+
+
+def _is_rule(witness: Witness, rule: str, dialect: str) -> bool:
+    """Whether another rule, with the hyperparameters that it shares, computes about what the target does."""
+    names = RULES[rule].hyperparameter_names()
+    shared = [Settings({n: v for n, v in h.items() if n in names}, members) for h, members in witness.problem.groups]
+    problem = replace(witness.problem, rule=rule, groups=tuple(shared))
+    try:
+        with np.errstate(all="ignore"):
+            return witness.follows(trajectory(problem, problem.rule_groups(RULES[rule], dialect)))
+    except (TypeError, ValueError):  # it needs others, or refuses these
+        return False
 
 
 def values_at(text: Text, problem: Problem, dialect: str, divergence: Divergence) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from stepgauge.properties.gauge.check import CHECKS, DECIDING, Result
 from stepgauge.properties.gauge.examination import Examination, Options
 from stepgauge.properties.gauge.judge import OPTIONAL, Divergence, Outcome, only_when, shares_of
 from stepgauge.properties.gauge.target import Target, TargetError
+
+if TYPE_CHECKING:
+    from stepgauge.properties.gauge.diagnosis import Diagnosis
 
 Verdict = Literal["conforms", "diverges", "not-established", "error"]
 
@@ -37,6 +40,7 @@ class Report:
     results: Sequence[Result] = ()
     only_when: Sequence[str] = ()
     divergence: Divergence | None = None
+    diagnosis: "Diagnosis | None" = None
     message: str = ""
     coverage: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -66,6 +70,8 @@ class Report:
         if self.verdict == "diverges":
             place = self.divergence._asdict() if self.divergence else dict.fromkeys(Divergence._fields)
             divergence = {"only_when": list(self.only_when), **place}
+            if self.diagnosis:
+                divergence |= {"problem": asdict(self.diagnosis.recipe), "values": dict(self.diagnosis.values)}
         contract = [r for r in self.results if r.category == "contract"]
         return {
             "target": self.target,
@@ -78,7 +84,7 @@ class Report:
                 for r in self.results
             ],
             "divergence": divergence,
-            "diagnosis": [],
+            "diagnosis": self.diagnosis.to_list() if self.diagnosis else [],
             "coverage": self.coverage,
             "contract": {
                 "passed": sum(r.status == "pass" for r in contract),
@@ -100,7 +106,35 @@ def examine(target: Target, options: Options, progress: Callable[[str], None] = 
         results = exam.run_all(progress)
     except TargetError as error:
         return failed(target.name, target.rule, str(error))
-    return _conclude(exam, results, time.perf_counter() - start)
+    report = _conclude(exam, results, time.perf_counter() - start)
+    if not report.divergence or not options.diagnosis:
+        return report
+    progress("diagnosis")
+    return _diagnosed(exam, report, start)
+
+
+def _diagnosed(exam: Examination, report: Report, start: float) -> Report:
+    """The report with its cause, at the smallest problem that shows the divergence.
+
+    Raises:
+        Interrupted: with the report as it stands.
+    """
+    from stepgauge.properties.gauge.diagnosis import diagnose
+
+    try:
+        found = diagnose(exam, report.results, _nearest(exam, report.results))
+    except KeyboardInterrupt:
+        raise Interrupted(report) from None
+    seconds = time.perf_counter() - start
+    return replace(report, diagnosis=found, divergence=found.divergence, seconds=seconds) if found else report
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while the cause was sought; the report is finished without it."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
 
 
 def failed(target: str, rule: str | None, message: str, *, usage: bool = False) -> Report:
