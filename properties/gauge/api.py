@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from stepgauge.properties.gauge.examination import Level, Options
 from stepgauge.properties.gauge.target import (
     Specification,
+    Target,
     TargetError,
     UsageError,
     infer_rule,
@@ -73,17 +75,42 @@ def examined(
     Raises:
         UsageError: see `check_optimizer`.
     """
-    if isinstance(optimizer, str):
-        specification = Specification.parse(optimizer)
-        name, attribute, keywords = optimizer, specification.attribute, specification.keywords
-    else:
-        name = attribute = getattr(optimizer, "__name__", repr(optimizer))
-        keywords = {}
-    chosen = infer_rule(attribute) if rule is None else known_rule(rule)
+    asked = Asked.of(optimizer, rule)
     progress("loading")
     try:
-        factory = specification.load() if isinstance(optimizer, str) else optimizer
-        target = make_target(name, factory, chosen, keywords=keywords, renames=renames, device=device)
+        target = asked.built(renames, device)
     except TargetError as error:
-        return failed(name, chosen, str(error))
+        return failed(asked.name, asked.rule, str(error))
     return replace(examine(target, options, progress), inferred=rule is None)
+
+
+class Asked(NamedTuple):
+    """An optimizer as the user named or gave it, and the rule that it is held to."""
+
+    name: str
+    rule: str
+    keywords: Mapping[str, Any]
+    load: Callable[[], Callable[..., Any]]  # the factory; raises TargetError
+
+    @classmethod
+    def of(cls, optimizer: str | Callable[..., Any], rule: str | None) -> "Asked":
+        """The rule is the one named, or the one that the optimizer goes by.
+
+        Raises:
+            UsageError: there is no such rule, or the text is no target.
+        """
+        if isinstance(optimizer, str):
+            specification = Specification.parse(optimizer)
+            chosen = infer_rule(specification.attribute) if rule is None else known_rule(rule)
+            return cls(optimizer, chosen, specification.keywords, cache(specification.load))
+        name = getattr(optimizer, "__name__", repr(optimizer))
+        return cls(name, infer_rule(name) if rule is None else known_rule(rule), {}, lambda: optimizer)
+
+    def built(self, renames: Mapping[str, str], device: str) -> Target:
+        """The target around it.
+
+        Raises:
+            TargetError: it cannot be loaded or built.
+            UsageError: a rename does not fit.
+        """
+        return make_target(self.name, self.load(), self.rule, keywords=self.keywords, renames=renames, device=device)

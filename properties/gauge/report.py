@@ -100,17 +100,8 @@ def _details(report: Report) -> list[Text]:
     if report.only_when:
         lines.append(Text(f"only with {' and '.join(report.only_when)}", style=COLOURS[report.verdict]))
     if report.divergence:
-        lines.append(Text(_divergence(report)))
+        lines.append(Text(f"first {report.divergence}"))
     return [*lines, *_alike(_remarks(report), "dim"), *_failures(report)]
-
-
-def _divergence(report: Report) -> str:
-    d: Any = report.divergence
-    where = f"parameter {d.parameter}" + (f"[{', '.join(map(str, d.index))}]" if d.index else "")
-    return (
-        f"first in step {d.step}, {where}: got {d.got!r}, expected {d.expected!r} "
-        f"({d.error:.2g} apart, {d.allowed:.2g} allowed)"
-    )
 
 
 def _remarks(report: Report) -> list[Result]:

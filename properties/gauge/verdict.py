@@ -11,14 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from stepgauge.properties.gauge.check import CHECKS, DECIDING, Result
+from stepgauge.properties.gauge.demand import lacking
 from stepgauge.properties.gauge.examination import Examination, Options
 from stepgauge.properties.gauge.judge import OPTIONAL, Divergence, Outcome, only_when, shares_of
 from stepgauge.properties.gauge.target import Target, TargetError
 
 Verdict = Literal["conforms", "diverges", "not-established", "error"]
 
-REQUIRED = ("trajectory/float64", "trajectory/float32", "trajectory/defaults", "trajectory/long")
-INCONCLUSIVE_CAP = 0.1  # of a check's problems; beyond it, nothing is established
 REFUSAL_CAP = 0.5  # of all problems: a target that refuses more is one that could not be built
 
 
@@ -27,7 +26,8 @@ class Report:
     """What is said of one target.
 
     `bool(report)` tells whether it conforms; `str(report)` is what the terminal shows; `to_dict()` is one entry of the
-    JSON's "results".
+    JSON's "results". Of a divergence, `witness` is the smallest problem that shows it, and `nearest` the dialect that
+    it is measured against.
     """
 
     target: str
@@ -37,6 +37,8 @@ class Report:
     results: Sequence[Result] = ()
     only_when: Sequence[str] = ()
     divergence: Divergence | None = None
+    witness: Outcome | None = None
+    nearest: str | None = None
     message: str = ""
     coverage: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -100,7 +102,7 @@ def examine(target: Target, options: Options, progress: Callable[[str], None] = 
         results = exam.run_all(progress)
     except TargetError as error:
         return failed(target.name, target.rule, str(error))
-    return _conclude(exam, results, time.perf_counter() - start)
+    return conclude(exam, results, time.perf_counter() - start)
 
 
 def failed(target: str, rule: str | None, message: str, *, usage: bool = False) -> Report:
@@ -108,7 +110,8 @@ def failed(target: str, rule: str | None, message: str, *, usage: bool = False) 
     return Report(target, rule, "error", message=message, usage=usage)
 
 
-def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> Report:
+def conclude(exam: Examination, results: Sequence[Result], seconds: float = 0.0) -> Report:
+    """The report on a target of which these checks said this."""
     drawn = [o for r in results for o in r.outcomes]
     outcomes = [o for o in drawn if o.judged]
     raised = [o for o in outcomes if o.failure is not None]
@@ -131,8 +134,8 @@ def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> R
         return replace(draft, verdict="error", message=errors[0])
     if not survivors or broken:
         return _divergent(draft, nearest, outcomes, broken)
-    if lacking := _not_established(results):
-        return replace(draft, verdict="not-established", message=lacking)
+    if missing := lacking(exam.target, results):
+        return replace(draft, verdict="not-established", message=missing)
     if len(survivors) > 1:
         return replace(draft, message=f"{' and '.join(survivors)} agree on every problem that fits these settings")
     others = [_departure(d, outcomes) for d in exam.dialects if d not in survivors]
@@ -151,10 +154,17 @@ def _divergent(draft: Report, dialect: str, outcomes: Sequence[Outcome], broken:
     """The report on a divergence: its regimes, and the place where it shows first, in the smallest problem."""
     failing = [o for o in outcomes if dialect in o.divergences]
     when = only_when([o.regimes for o in failing], [o.regimes for o in outcomes if o.follows(dialect)])
-    first = min(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size), default=None)
+    first = witness_of(outcomes, dialect)
     place = first.divergences[dialect] if first else None
     message = "" if first else broken[0].message
-    return replace(draft, verdict="diverges", only_when=when, divergence=place, message=message)
+    found = replace(draft, verdict="diverges", witness=first, nearest=dialect, divergence=place)
+    return replace(found, only_when=when, message=message)
+
+
+def witness_of(outcomes: Sequence[Outcome], dialect: str) -> Outcome | None:
+    """The smallest problem that shows a divergence, rather one in which rounding sways nothing; None if none does."""
+    failing = [o for o in outcomes if dialect in o.divergences]
+    return min(failing, key=lambda o: (o.ambiguous, o.divergences[dialect].step, o.problem.size), default=None)
 
 
 def _in_dialect(result: Result, dialect: str) -> Result:
@@ -201,20 +211,6 @@ def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
 def _what(outcome: Outcome) -> str:
     """What a target raised, in whichever step."""
     return (outcome.failure or "").rpartition(", in step ")[0]
-
-
-def _not_established(results: Sequence[Result]) -> str:
-    """Why the checks that ran establish nothing; empty if they do."""
-    ran = {r.id: r for r in results if r.status == "pass" and any(o.judged for o in r.outcomes)}
-    excused = {r.id for r in results if r.status == "not-applicable"}
-    missing = [name for name in REQUIRED if name not in ran and name not in excused]
-    if missing:
-        return f"did not run: {', '.join(missing)}"
-    for name, result in ran.items():
-        undecided = sum(o.ambiguous for o in result.outcomes) / len(result.outcomes)
-        if undecided > INCONCLUSIVE_CAP:
-            return f"{undecided:.0%} of the problems of {name} decide nothing (at most {INCONCLUSIVE_CAP:.0%} may)"
-    return ""
 
 
 def _coverage(exam: Examination, outcomes: Sequence[Outcome], survivors: Sequence[str]) -> dict[str, Any]:
