@@ -118,9 +118,7 @@ class Shared:
             return self.run(check), ""
         report = self.report(c for c in self.checks if c.category == "trajectory" or c is check)
         result = next(r for r in report.results if r.id == check.id)
-        witness = witness_of(result.outcomes, report.nearest) if report.nearest else None
-        when = f", only with {' and '.join(report.only_when)}" if report.only_when else ""
-        return result, f"{when}; first {witness.divergences[report.nearest]}" if witness else ""
+        return result, _place(result, report)
 
     def establish(self) -> None:
         """Fail if the trajectories and laws establish nothing, though none of them fails."""
@@ -178,6 +176,14 @@ def _expecting(ask: Ask, said: str, overdue: str) -> None:
         ask()
     except pytest.skip.Exception as reason:
         pytest.fail(f"{said}; it cannot be asked, {reason}", pytrace=False)
+
+
+def _place(result: Result, report: Report) -> str:
+    """Only when, and where, a trajectory leaves the dialect that the report measures against."""
+    if report.nearest is None or (witness := witness_of(result.outcomes, report.nearest)) is None:
+        return ""
+    when = f", only with {' and '.join(report.only_when)}" if report.only_when else ""
+    return f"{when}; first {witness.divergences[report.nearest]}"
 
 
 def _refuse(message: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stepgauge import ExpectedFailure, check_optimizer, conformance_checks
+from stepgauge.properties.gauge.check import Check, Result
 from stepgauge.properties.gauge.demand import DEMANDED
 from stepgauge.properties.gauge.examination import Examination, Options, load_checks
 from stepgauge.properties.gauge.target import make_target
@@ -158,7 +159,12 @@ def test_collection_examines_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_results_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
     run = Examination.run
-    monkeypatch.setattr(Examination, "run", lambda exam, check: (ran.append(check.id), run(exam, check))[1])
+
+    def noted(exam: Examination, check: Check) -> Result:
+        ran.append(check.id)
+        return run(exam, check)
+
+    monkeypatch.setattr(Examination, "run", noted)
     for test in _tests(SGD, "sgd", only="trajectory/*,law/*").values():
         _said(test)
     assert sorted(ran) == sorted(set(ran))
