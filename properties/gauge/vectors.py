@@ -193,7 +193,8 @@ def _layer(recorded: Mapping[str, Any]) -> Layer:
     if geometry is None:
         return Layer(recorded["weight"], recorded["bias"])
     pairs = {name: tuple(geometry[name]) for name in ("kernel", "stride", "dilation")}
-    padding = tuple(map(tuple, geometry["padding"]))
+    (top, bottom), (left, right) = geometry["padding"]
+    padding = ((top, bottom), (left, right))
     return Layer(recorded["weight"], recorded["bias"], Convolution(**pairs, padding=padding, groups=geometry["groups"]))
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from stepgauge.properties.gauge.command_line import main
 from stepgauge.properties.gauge.drawing import problems_of
+from stepgauge.properties.gauge.judge import judge
 from stepgauge.properties.gauge.problem import Problem, Settings, flatten
 from stepgauge.properties.gauge.recipe import expand
 from stepgauge.properties.gauge.replay import replayed
@@ -22,6 +23,7 @@ from stepgauge.properties.gauge.target import make_target
 from stepgauge.properties.gauge.tolerance import envelopes
 from stepgauge.properties.gauge.vectors import frozen, read, write
 from stepgauge.properties.gauge.verdict import Report
+from stepgauge.properties.meta.misreadings import frog
 from stepgauge.reference import RULES, SGD, SGDP
 
 QUICK = ("--level", "quick", "--only", "trajectory/*")
@@ -185,12 +187,16 @@ def test_allowance_covers_every_continuation() -> None:
         assert np.all(abs(envelope.centre - flatten(case.params[0])) <= flatten(case.allowed[0]))
 
 
-def test_layers_are_saved_without_a_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_layers_are_saved_without_a_script(tmp_path: Path) -> None:
     ports = "stepgauge.properties.meta.misreadings.frog"
-    saved = str(tmp_path / "saved")
-    assert main(["check", f"{ports}:FrogNoRoot", "--rule", "frog", "--save", saved, *QUICK]) == 1
-    assert "no script: the target looks at what the layers of a network see" in capsys.readouterr().out
-    (file,) = Path(saved).iterdir()
+    target = make_target(f"{ports}:FrogNoRoot", frog.FrogNoRoot, "frog")
+    (recipe,) = problems_of("frog", 1, 0, fixed={}, maximize=True, only={"random"})
+    witness = judge(target, expand(recipe), "float64", ["published"])
+    report = Report(target.name, "frog", "diverges", witness=witness, nearest="published")
+    said = save(report, target, tmp_path, "found")
+    file = tmp_path / "found.json"
+    assert said == f"saved to {file}; no script: the target looks at what the layers of a network see"
+    assert list(tmp_path.iterdir()) == [file]
     assert main(["vectors", "verify", str(file)]) == 0
     assert main(["vectors", "verify", "--target", f"{ports}:FrogNoRoot", str(file)]) == 1
     assert main(["vectors", "verify", "--target", f"{ports}:FrogPort", str(file)]) == 0
