@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from stepgauge.properties.gauge.examination import Level, Options
 from stepgauge.properties.gauge.target import (
     NO_RULE,
     Specification,
+    Target,
     TargetError,
     UsageError,
     infer_rule,
@@ -29,6 +31,7 @@ def check_optimizer(
     only: str = "*",
     skip: str = "",
     seed: int = 0,
+    diagnosis: bool = True,
 ) -> Report:
     """Check an optimizer against the rule it is named for, or the one given, as `stepgauge check` does.
 
@@ -43,6 +46,7 @@ def check_optimizer(
         only: globs of the checks to run, separated by commas.
         skip: globs of the checks to leave out, likewise.
         seed: draws other problems.
+        diagnosis: whether to seek the cause of a divergence.
 
     Returns:
         A report; true if the optimizer conforms. What the optimizer does wrong, or raises, is in it.
@@ -54,7 +58,7 @@ def check_optimizer(
     >>> print(check_optimizer(torch.optim.SGD, level="quick").verdict)
     conforms
     """
-    options = Options(level, seed, dialect, dict(set or {}), only, skip)
+    options = Options(level, seed, dialect, dict(set or {}), only, skip, diagnosis)
     try:
         return examined(optimizer, rule, options, rename or {}, device)
     except UsageError as error:
@@ -74,21 +78,46 @@ def examined(
     Raises:
         UsageError: see `check_optimizer`.
     """
-    if isinstance(optimizer, str):
-        specification = Specification.parse(optimizer)
-        name, attribute, keywords = optimizer, specification.attribute, specification.keywords
-    else:
-        name = attribute = getattr(optimizer, "__name__", repr(optimizer))
-        keywords = {}
-    chosen = infer_rule(attribute) if rule is None else known_rule(rule, or_none=True)
+    asked = Asked.of(optimizer, rule)
     progress("loading")
     try:
-        factory = specification.load() if isinstance(optimizer, str) else optimizer
-        target = make_target(name, factory, chosen, keywords=keywords, renames=renames, device=device)
+        target = asked.built(renames, device)
     except TargetError as error:
-        return failed(name, chosen, str(error))
-    if chosen == NO_RULE:
+        return failed(asked.name, asked.rule, str(error))
+    if asked.rule == NO_RULE:
         from stepgauge.properties.gauge.lone_examination import examine_alone
 
         return examine_alone(target, options, progress)
     return replace(examine(target, options, progress), inferred=rule is None)
+
+
+class Asked(NamedTuple):
+    """An optimizer as the user named or gave it, and the rule that it is held to."""
+
+    name: str
+    rule: str
+    keywords: Mapping[str, Any]
+    load: Callable[[], Callable[..., Any]]  # the factory; raises TargetError
+
+    @classmethod
+    def of(cls, optimizer: str | Callable[..., Any], rule: str | None) -> "Asked":
+        """The rule is the one named, or the one that the optimizer goes by.
+
+        Raises:
+            UsageError: there is no such rule, or the text is no target.
+        """
+        if isinstance(optimizer, str):
+            specification = Specification.parse(optimizer)
+            chosen = infer_rule(specification.attribute) if rule is None else known_rule(rule, or_none=True)
+            return cls(optimizer, chosen, specification.keywords, cache(specification.load))
+        name = getattr(optimizer, "__name__", repr(optimizer))
+        return cls(name, infer_rule(name) if rule is None else known_rule(rule, or_none=True), {}, lambda: optimizer)
+
+    def built(self, renames: Mapping[str, str], device: str) -> Target:
+        """The target around it.
+
+        Raises:
+            TargetError: it cannot be loaded or built.
+            UsageError: a rename does not fit.
+        """
+        return make_target(self.name, self.load(), self.rule, keywords=self.keywords, renames=renames, device=device)

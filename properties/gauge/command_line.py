@@ -56,13 +56,22 @@ def _parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="print a rule's reference text with its citations")
     explain.add_argument("rule", metavar="RULE")
     explain.set_defaults(command=_explain)
+    _add_vectors(commands)
+    return parser
+
+
+def _add_vectors(commands: Any) -> None:
     vectors = commands.add_parser("vectors", help="replay recorded trajectories").add_subparsers(
         required=True, metavar="ACTION"
     )
-    verify = vectors.add_parser("verify", help="replay files through the reference; 0 if all agree, else 1")
+    verify = vectors.add_parser("verify", help="replay files through the reference or a target; 0 if all agree, else 1")
     verify.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    verify.add_argument("--target", metavar="TARGET", help="replay them through this target, as `check` has it")
+    _add_rename(verify)
     verify.set_defaults(command=_verify)
-    return parser
+    export = vectors.add_parser("export", help="write the recorded trajectories of the authors' released code")
+    export.add_argument("folder", type=Path, metavar="DIR")
+    export.set_defaults(command=_export)
 
 
 def _add_check(commands: Any) -> None:
@@ -80,14 +89,7 @@ def _add_check(commands: Any) -> None:
         metavar="KEY=VALUE",
         help="fix a hyperparameter of the rule, on both sides",
     )
-    check.add_argument(
-        "--rename",
-        action="append",
-        default=[],
-        type=_renaming,
-        metavar="OURS=THEIRS",
-        help="the target's name for a hyperparameter; betas.0=b1 for an item of a tuple",
-    )
+    _add_rename(check)
     check.add_argument("--level", choices=("quick", "standard", "deep"), default="standard", help="how many problems")
     check.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where torch targets run")
     check.add_argument("--only", default="*", metavar="GLOB", help="run only the checks whose id matches")
@@ -95,7 +97,22 @@ def _add_check(commands: Any) -> None:
     check.add_argument("--strict", action="store_true", help="exit 1 for any failed check, of whatever category")
     check.add_argument("--seed", type=_natural, default=0, metavar="N", help="draw other problems")
     check.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    check.add_argument("--save", type=Path, metavar="DIR", help="save each divergence there, as data and as a script")
+    check.add_argument(
+        "--no-diagnosis", dest="diagnosis", action="store_false", help="do not seek the cause of a divergence"
+    )
     check.set_defaults(command=_check)
+
+
+def _add_rename(parser: Any) -> None:
+    parser.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        type=_renaming,
+        metavar="OURS=THEIRS",
+        help="the target's name for a hyperparameter; betas.0=b1 for an item of a tuple",
+    )
 
 
 def _natural(text: str) -> int:
@@ -153,6 +170,7 @@ def _check(chosen: argparse.Namespace) -> int:
             chosen.rule = known_rule(chosen.rule, or_none=True)
         _require_device(chosen.device)
         _require_writable(chosen.json)
+        _require_folder("--save", chosen.save)
     except UsageError as error:
         return _usage(str(error))
     reports: list[Report] = []
@@ -161,12 +179,16 @@ def _check(chosen: argparse.Namespace) -> int:
         show(reports, _console())
     if chosen.json:
         write_json(reports, chosen.json)
+    if chosen.save:
+        _save(reports, chosen)
     return INTERRUPTED if interrupted else exit_status(reports, strict=chosen.strict)
 
 
 def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "Console") -> bool:
     """Examine target after target, adding to `reports`; whether the user interrupted it."""
     from hypothesis.configuration import set_hypothesis_home_dir
+
+    from stepgauge.properties.gauge.verdict import Interrupted
 
     set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "stepgauge-hypothesis")  # and not in the user's folder
     INTERRUPTS.clear()
@@ -175,7 +197,8 @@ def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "
         with console.status("starting") as status:
             for text in chosen.targets:
                 reports.append(_examine(text, chosen, partial(_tell, status, text)))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        reports += [interrupt.report] if isinstance(interrupt, Interrupted) else []
         console.print(f"interrupted: {len(reports)} of {len(chosen.targets)} targets are finished")
         return True
     finally:
@@ -205,13 +228,26 @@ def _examine(text: str, chosen: argparse.Namespace, progress: Callable[[str], No
     from stepgauge.properties.gauge.target import UsageError, described
     from stepgauge.properties.gauge.verdict import failed
 
-    options = Options(chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), chosen.only, chosen.skip)
+    options = Options(
+        chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), chosen.only, chosen.skip, chosen.diagnosis
+    )
     try:
         return examined(text, chosen.rule, options, dict(chosen.rename), chosen.device, progress)
     except UsageError as error:
         return failed(text, chosen.rule, str(error), usage=True)
     except Exception as error:  # so that whatever goes wrong here loses nobody else's verdict
         return failed(text, chosen.rule, f"cannot be examined: {described(error)}")
+
+
+def _save(reports: "Sequence[Report]", chosen: argparse.Namespace) -> None:
+    """Save every divergence, and say where."""
+    from stepgauge.properties.gauge.api import Asked
+    from stepgauge.properties.gauge.saving import file_names, save
+
+    divergent = [report for report in reports if report.verdict == "diverges"]
+    for report, name in zip(divergent, file_names(divergent), strict=True):
+        target = Asked.of(report.target, report.rule).built(dict(chosen.rename), chosen.device)
+        print(f"{report.target}: {save(report, target, chosen.save, name)}")
 
 
 def exit_status(reports: "Sequence[Report]", *, strict: bool = False) -> int:
@@ -251,6 +287,20 @@ def _require_writable(file: Path | None) -> None:
         raise UsageError(f"--json {file}: cannot be written ({error.strerror})") from error
 
 
+def _require_folder(what: str, folder: Path | None) -> None:
+    """Make the folder if it is not there, and find out before the work whether files can be written in it."""
+    from stepgauge.properties.gauge.target import UsageError
+
+    if folder is None:
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{what} {folder}: is no folder that can be written ({error.strerror})") from error
+
+
 def _rules(_: argparse.Namespace) -> int:
     from stepgauge.properties.gauge.explanation import rules_table
 
@@ -271,21 +321,52 @@ def _explain(chosen: argparse.Namespace) -> int:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    from stepgauge.properties.gauge.vectors import VectorError, verify
+    from stepgauge.properties.gauge.target import TargetError, UsageError
+    from stepgauge.properties.gauge.vectors import VectorError
 
     statuses = set()
     for file in chosen.files:
         try:
-            replays = verify(file)
+            statuses.add(_verify_file(file, chosen))
         except VectorError as error:
             statuses.add(_usage(f"{file} {error}"))
-            continue
-        apart = [replay for replay in replays if replay.divergence]
-        print(f"{file}: {len(replays) - len(apart)} of {len(replays)} cases replay")
-        for replay in apart:
-            print(f"  {replay.case}: {replay.divergence}")
-        statuses.add(DIVERGES if apart else CONFORMS)
-    return next(status for status in (USAGE, DIVERGES, CONFORMS) if status in statuses)
+        except UsageError as error:
+            statuses.add(_usage(str(error)))
+        except TargetError as error:
+            print(f"stepgauge: {chosen.target} {error}", file=sys.stderr)
+            statuses.add(NOT_LOADED)
+    return next(status for status in (USAGE, NOT_LOADED, DIVERGES, CONFORMS) if status in statuses)
+
+
+def _verify_file(file: Path, chosen: argparse.Namespace) -> int:
+    """Replay a file, and say how far it agrees."""
+    from stepgauge.properties.gauge.replay import replayed
+    from stepgauge.properties.gauge.vectors import read
+
+    cases = read(file)
+    target = None
+    if chosen.target is not None:
+        from stepgauge.properties.gauge.api import Asked
+
+        target = Asked.of(chosen.target, cases[0].problem.rule).built(dict(chosen.rename), "cpu")
+    apart = [replay for case in cases if (replay := replayed(case, target)).divergence]
+    print(f"{file}: {len(cases) - len(apart)} of {len(cases)} cases replay")
+    for replay in apart:
+        print(f"  {replay.case}: {replay.divergence}")
+    return DIVERGES if apart else CONFORMS
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    from stepgauge.properties.gauge.target import UsageError
+    from stepgauge.properties.gauge.vectors import export
+
+    try:
+        _require_folder("export", chosen.folder)
+        written = export(chosen.folder)
+    except UsageError as error:
+        return _usage(str(error))
+    print(f"{chosen.folder}: {len(written)} files")
+    return 0
 
 
 if __name__ == "__main__":

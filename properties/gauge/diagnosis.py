@@ -49,8 +49,7 @@ class Diagnosis:
     """What is known of a divergence.
 
     Attributes:
-        recipe: of the smallest problem found on which the target diverges.
-        divergence: where it does, there.
+        witness: the smallest problem found on which the target diverges, and where it does there.
         values: what the reference computes there, by its names.
         hunks: the edit of the reference that computes what the target does; empty if none was found.
         name: of the misreading, if it is a known one; `link` points at a port that has it.
@@ -58,8 +57,7 @@ class Diagnosis:
         confirmed_on: on how many fresh problems with a divergence it does.
     """
 
-    recipe: Recipe
-    divergence: Divergence
+    witness: Outcome
     values: Mapping[str, Any]
     hunks: Sequence[Hunk] = ()
     name: str = ""
@@ -132,10 +130,9 @@ class Search:
         if not self.failing:
             return None
         smallest = self._smallest(self.failing[0].problem)
-        divergence = judge(self.exam.target, smallest, "float64", (self.dialect,)).divergences[self.dialect]
-        assert smallest.recipe is not None
-        values = values_at(self.text, smallest, self.dialect, divergence)
-        found = Diagnosis(smallest.recipe, divergence, values, failing=len(self.witnesses))
+        outcome = judge(self.exam.target, smallest, "float64", (self.dialect,))
+        values = values_at(self.text, smallest, self.dialect, outcome.divergences[self.dialect])
+        found = Diagnosis(outcome, values, failing=len(self.witnesses))
         first = self._witness(smallest)
         singles = self._ranked([*self._catalogued(first), *self._edits(first)])
         return (

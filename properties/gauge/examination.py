@@ -76,6 +76,7 @@ class Options:
     set: Hyperparameters = field(default_factory=dict)
     only: str = "*"
     skip: str = ""
+    diagnosis: bool = True  # whether the cause of a divergence is sought
 
 
 def load_checks() -> list[Check]:

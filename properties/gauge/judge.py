@@ -30,6 +30,13 @@ class Divergence(NamedTuple):
     error: float
     allowed: float
 
+    def __str__(self) -> str:
+        at = f"[{', '.join(map(str, self.index))}]" if self.index else ""
+        return (
+            f"in step {self.step}, parameter {self.parameter}{at}: got {self.got!r}, expected {self.expected!r} "
+            f"({self.error:.2g} apart, {self.allowed:.2g} allowed)"
+        )
+
 
 class Worst(NamedTuple):
     """An error, what is allowed there, and the one as a share of the other."""
@@ -96,11 +103,10 @@ def judge(target: Target, problem: Problem, dtype: str, dialects: Sequence[str])
         if worst[dialect].share <= 1:
             continue
         allowed = envelope.allowed(dtype, narrow_scalars=True)
-        granted = worst_of(got, envelope.centre, allowed)
-        if granted.share <= 1:
-            narrow, worst[dialect] = True, granted
+        if divergence := first_divergence(problem, got, envelope.centre, allowed):
+            divergences[dialect] = divergence
         else:
-            divergences[dialect] = _first_divergence(problem, got, envelope.centre, allowed)
+            narrow, worst[dialect] = True, worst_of(got, envelope.centre, allowed)
     return Outcome(problem, dtype, worst, divergences, ambiguous, narrow, regimes=regimes)
 
 
@@ -121,9 +127,12 @@ def worst_of(got: Array, expected: Array, allowed: Array) -> Worst:
     return Worst(float(shares[at]), float(error[at]), float(allowed[at]))
 
 
-def _first_divergence(problem: Problem, got: Array, expected: Array, allowed: Array) -> Divergence:
+def first_divergence(problem: Problem, got: Array, expected: Array, allowed: Array) -> Divergence | None:
+    """Where a trajectory first leaves what is allowed; None if it does not."""
     error = distance(got, expected)
     shares = shares_of(error, allowed)
+    if not np.any(shares > 1):
+        return None
     t = int(np.argmax(np.any(shares > 1, axis=1)))
     column = int(np.argmax(shares[t]))
     parameter, index = problem.place(column)

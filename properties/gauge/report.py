@@ -3,9 +3,10 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,10 @@ from rich.text import Text
 
 from stepgauge.properties.gauge.check import Result
 from stepgauge.properties.gauge.verdict import Report, environment
+
+if TYPE_CHECKING:
+    from stepgauge.properties.gauge.diagnosis import Diagnosis
+    from stepgauge.properties.gauge.recipe import Recipe
 
 COLOURS = {"conforms": "green", "diverges": "red", "not-established": "yellow", "error": "magenta"}
 SCORES = ("convention", "interface", "contract")
@@ -100,8 +105,47 @@ def _details(report: Report) -> list[Text]:
     if report.only_when:
         lines.append(Text(f"only with {' and '.join(report.only_when)}", style=COLOURS[report.verdict]))
     if report.divergence:
-        lines.append(Text(_divergence(report)))
+        lines.append(Text(f"first {report.divergence}"))
+    if report.diagnosis:
+        lines += _diagnosis(report.diagnosis)
     return [*lines, *_found(report), *_alike(_remarks(report), "dim"), *_failures(report)]
+
+
+def _diagnosis(diagnosis: "Diagnosis") -> Iterator[Text]:
+    """The smallest problem, what the reference computes there, and the cause."""
+    recipe = diagnosis.witness.problem.recipe
+    if recipe is not None:
+        yield Text(f"on {described(recipe)}", style="dim")
+    if diagnosis.values:
+        shown = ", ".join(f"{name} = {value:.6g}" for name, value in diagnosis.values.items())
+        yield Text(f"where the reference has {shown}", style="dim")
+    yield Text(_cause(diagnosis), style="bold" if diagnosis.hunks else "")
+    for hunk in diagnosis.hunks:
+        yield Text(f"  {hunk.file}:{hunk.line}", style="dim")
+        yield from (Text(f"    - {line}", style="red") for line in hunk.before.splitlines())
+        yield from (Text(f"    + {line}", style="green") for line in hunk.after.splitlines())
+
+
+def _cause(diagnosis: "Diagnosis") -> str:
+    """What is known of it, in one line."""
+    if not diagnosis.hunks:
+        return "no edit of the reference that was tried computes this"
+    name = f"{diagnosis.name}, as if the reference read so" if diagnosis.name else "as if the reference read so"
+    if diagnosis.is_cause:
+        return f"because {name} (confirmed on {diagnosis.confirmed_on} fresh problems):"
+    return f"a guess: {name} (explains {diagnosis.explained} of {diagnosis.failing} problems):"
+
+
+def described(recipe: "Recipe") -> str:
+    """A problem in a line: shapes, hyperparameters, and what is not plain about it."""
+    shapes = ", ".join(str(shape) for shape in recipe.all_shapes)
+    groups = "; ".join(", ".join(f"{n}={v}" for n, v in h.items()) for h, _ in recipe.groups)
+    odd = [
+        f"{f.name}={getattr(recipe, f.name)}"
+        for f in fields(recipe)
+        if f.name not in ("rule", "groups", "shapes", "layers", "steps") and getattr(recipe, f.name) != f.default
+    ]
+    return f"parameters {shapes}; {recipe.steps} steps; {groups}" + (f"; {', '.join(odd)}" if odd else "")
 
 
 def _found(report: Report) -> Iterator[Text]:
@@ -109,15 +153,6 @@ def _found(report: Report) -> Iterator[Text]:
     held = [r.message for r in report.results if r.category == "found" and r.status == "pass"]
     if held:
         yield Text.assemble(("found: ", "dim"), f"steps are {'; '.join(held)}")
-
-
-def _divergence(report: Report) -> str:
-    d: Any = report.divergence
-    where = f"parameter {d.parameter}" + (f"[{', '.join(map(str, d.index))}]" if d.index else "")
-    return (
-        f"first in step {d.step}, {where}: got {d.got!r}, expected {d.expected!r} "
-        f"({d.error:.2g} apart, {d.allowed:.2g} allowed)"
-    )
 
 
 def _remarks(report: Report) -> list[Result]:

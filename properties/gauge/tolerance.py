@@ -131,6 +131,14 @@ def allowance(problem: Problem) -> Array:
     return envelopes(problem, RULES[problem.rule].dialects[0], "float64")[0].allowed("float64")
 
 
+def covering(problem: Problem, dialect: str, dtype: str) -> tuple[Array, Array]:
+    """The reference's trajectory, and the largest legal distance from it in any continuation, both (steps, size)."""
+    found = envelopes(problem, dialect, dtype)
+    centre = found[0].centre
+    allowed = [distance(e.centre, centre) + e.allowed(dtype, narrow_scalars=True) for e in found]
+    return centre, np.max(allowed, axis=0)
+
+
 def _negligible(other: Envelope, nominal: Envelope, dtype: str) -> bool:
     """Whether a continuation is one in name alone, such as an iteration more where nothing is left to solve."""
     return bool(np.all(distance(other.centre, nominal.centre) <= 0.1 * nominal.allowed(dtype)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from stepgauge.properties.gauge.check import CHECKS, DECIDING, Result
+from stepgauge.properties.gauge.demand import lacking
 from stepgauge.properties.gauge.examination import Examination, Options
 from stepgauge.properties.gauge.judge import OPTIONAL, Divergence, Outcome, only_when, shares_of
 from stepgauge.properties.gauge.target import Target, TargetError
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 Verdict = Literal["conforms", "diverges", "not-established", "error"]
 
-REQUIRED = ("trajectory/float64", "trajectory/float32", "trajectory/defaults", "trajectory/long")
-INCONCLUSIVE_CAP = 0.1  # of a check's problems; beyond it, nothing is established
 REFUSAL_CAP = 0.5  # of all problems: a target that refuses more is one that could not be built
 
 
@@ -30,7 +29,8 @@ class Report:
     """What is said of one target.
 
     `bool(report)` tells whether it conforms; `str(report)` is what the terminal shows; `to_dict()` is one entry of the
-    JSON's "results".
+    JSON's "results". Of a divergence, `witness` is the smallest problem that shows it, and `nearest` the dialect that
+    it is measured against.
     """
 
     target: str
@@ -41,6 +41,8 @@ class Report:
     only_when: Sequence[str] = ()
     divergence: Divergence | None = None
     diagnosis: "Diagnosis | None" = None
+    witness: Outcome | None = None
+    nearest: str | None = None
     message: str = ""
     coverage: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -71,7 +73,8 @@ class Report:
             place = self.divergence._asdict() if self.divergence else dict.fromkeys(Divergence._fields)
             divergence = {"only_when": list(self.only_when), **place}
             if self.diagnosis:
-                divergence |= {"problem": asdict(self.diagnosis.recipe), "values": dict(self.diagnosis.values)}
+                recipe = self.diagnosis.witness.problem.recipe
+                divergence |= {"problem": asdict(recipe) if recipe else None, "values": dict(self.diagnosis.values)}
         contract = [r for r in self.results if r.category == "contract"]
         return {
             "target": self.target,
@@ -106,14 +109,14 @@ def examine(target: Target, options: Options, progress: Callable[[str], None] = 
         results = exam.run_all(progress)
     except TargetError as error:
         return failed(target.name, target.rule, str(error))
-    report = _conclude(exam, results, time.perf_counter() - start)
-    if not report.divergence or not options.diagnosis:
+    report = conclude(exam, results, time.perf_counter() - start)
+    if not (options.diagnosis and report.divergence and report.nearest):
         return report
     progress("diagnosis")
-    return _diagnosed(exam, report, start)
+    return _diagnosed(exam, report, report.nearest, start)
 
 
-def _diagnosed(exam: Examination, report: Report, start: float) -> Report:
+def _diagnosed(exam: Examination, report: Report, dialect: str, start: float) -> Report:
     """The report with its cause, at the smallest problem that shows the divergence.
 
     Raises:
@@ -122,11 +125,14 @@ def _diagnosed(exam: Examination, report: Report, start: float) -> Report:
     from stepgauge.properties.gauge.diagnosis import diagnose
 
     try:
-        found = diagnose(exam, report.results, _nearest(exam, report.results))
+        found = diagnose(exam, report.results, dialect)
     except KeyboardInterrupt:
         raise Interrupted(report) from None
     seconds = time.perf_counter() - start
-    return replace(report, diagnosis=found, divergence=found.divergence, seconds=seconds) if found else report
+    if found is None:
+        return replace(report, seconds=seconds)
+    place = found.witness.divergences[dialect]
+    return replace(report, diagnosis=found, witness=found.witness, divergence=place, seconds=seconds)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -142,7 +148,8 @@ def failed(target: str, rule: str | None, message: str, *, usage: bool = False) 
     return Report(target, rule, "error", message=message, usage=usage)
 
 
-def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> Report:
+def conclude(exam: Examination, results: Sequence[Result], seconds: float = 0.0) -> Report:
+    """The report on a target of which these checks said this."""
     drawn = [o for r in results for o in r.outcomes]
     outcomes = [o for o in drawn if o.judged]
     raised = [o for o in outcomes if o.failure is not None]
@@ -165,8 +172,8 @@ def _conclude(exam: Examination, results: Sequence[Result], seconds: float) -> R
         return replace(draft, verdict="error", message=errors[0])
     if not survivors or broken:
         return _divergent(draft, nearest, outcomes, broken)
-    if lacking := _not_established(results):
-        return replace(draft, verdict="not-established", message=lacking)
+    if missing := lacking(exam.target, results):
+        return replace(draft, verdict="not-established", message=missing)
     if len(survivors) > 1:
         return replace(draft, message=f"{' and '.join(survivors)} agree on every problem that fits these settings")
     others = [_departure(d, outcomes) for d in exam.dialects if d not in survivors]
@@ -185,10 +192,17 @@ def _divergent(draft: Report, dialect: str, outcomes: Sequence[Outcome], broken:
     """The report on a divergence: its regimes, and the place where it shows first, in the smallest problem."""
     failing = [o for o in outcomes if dialect in o.divergences]
     when = only_when([o.regimes for o in failing], [o.regimes for o in outcomes if o.follows(dialect)])
-    first = min(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size), default=None)
+    first = witness_of(outcomes, dialect)
     place = first.divergences[dialect] if first else None
     message = "" if first else broken[0].message
-    return replace(draft, verdict="diverges", only_when=when, divergence=place, message=message)
+    found = replace(draft, verdict="diverges", witness=first, nearest=dialect, divergence=place)
+    return replace(found, only_when=when, message=message)
+
+
+def witness_of(outcomes: Sequence[Outcome], dialect: str) -> Outcome | None:
+    """The smallest problem that shows a divergence, rather one in which rounding sways nothing; None if none does."""
+    failing = [o for o in outcomes if dialect in o.divergences]
+    return min(failing, key=lambda o: (o.ambiguous, o.divergences[dialect].step, o.problem.size), default=None)
 
 
 def _in_dialect(result: Result, dialect: str) -> Result:
@@ -235,20 +249,6 @@ def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
 def _what(outcome: Outcome) -> str:
     """What a target raised, in whichever step."""
     return (outcome.failure or "").rpartition(", in step ")[0]
-
-
-def _not_established(results: Sequence[Result]) -> str:
-    """Why the checks that ran establish nothing; empty if they do."""
-    ran = {r.id: r for r in results if r.status == "pass" and any(o.judged for o in r.outcomes)}
-    excused = {r.id for r in results if r.status == "not-applicable"}
-    missing = [name for name in REQUIRED if name not in ran and name not in excused]
-    if missing:
-        return f"did not run: {', '.join(missing)}"
-    for name, result in ran.items():
-        undecided = sum(o.ambiguous for o in result.outcomes) / len(result.outcomes)
-        if undecided > INCONCLUSIVE_CAP:
-            return f"{undecided:.0%} of the problems of {name} decide nothing (at most {INCONCLUSIVE_CAP:.0%} may)"
-    return ""
 
 
 def _coverage(exam: Examination, outcomes: Sequence[Outcome], survivors: Sequence[str]) -> dict[str, Any]:

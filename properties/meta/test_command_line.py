@@ -204,7 +204,7 @@ def test_vectors_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps(document))
     assert main(["vectors", "verify", str(wrong)]) == 1
-    assert "parameter 0 after step 3" in capsys.readouterr().out
+    assert "in step 3, parameter 0[0, 0]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
