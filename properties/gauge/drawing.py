@@ -285,7 +285,7 @@ def problems_of(
     """`per_focus` recipes of every focus that matters to the rule, or of those named, or of those given."""
     chosen = {name: focus for name, focus in (foci or foci_of(rule)).items() if not only or name in only}
     return [
-        recipe
-        for k, focus in enumerate(chosen.values())
+        replace(recipe, focus=name)
+        for k, (name, focus) in enumerate(chosen.items())
         for recipe in draw_recipes(recipes(rule, fixed, focus, maximize), per_focus, seed * 1000 + k)
     ]

@@ -292,7 +292,8 @@ def functions(node: ast.expr, place: Place) -> Nodes:
             if keyword.arg == "axis":
                 other = ast.keyword("axis", ast.Constant(1 - ast.literal_eval(keyword.value)))
                 yield ast.Call(node.func, node.args, [*node.keywords[:k], other, *node.keywords[k + 1 :]])
-    if isinstance(node, (ast.Name, ast.Call, ast.BinOp)) and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+    is_value = isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.BinOp))
+    if is_value and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
         if not isinstance(place.parent, ast.Subscript):
             yield from (_numpy("sqrt", node), _numpy("abs", node))
         yield ast.BinOp(node, ast.Mult(), node)

@@ -42,6 +42,7 @@ class Recipe:
     maximize: bool = False
     seed: int = 0
     layers: tuple[LayerRecipe, ...] = ()
+    focus: str = ""  # what it was drawn for
 
     @property
     def all_shapes(self) -> list[Shape]:

@@ -117,7 +117,7 @@ def _diagnosis(diagnosis: "Diagnosis") -> Iterator[Text]:
     if recipe is not None:
         yield Text(f"on {described(recipe)}", style="dim")
     if diagnosis.values:
-        shown = ", ".join(f"{name} = {value:.6g}" for name, value in diagnosis.values.items())
+        shown = ", ".join(f"{name} = {_value(value)}" for name, value in diagnosis.values.items())
         yield Text(f"where the reference has {shown}", style="dim")
     yield Text(_cause(diagnosis), style="bold" if diagnosis.hunks else "")
     for hunk in diagnosis.hunks:
@@ -126,25 +126,27 @@ def _diagnosis(diagnosis: "Diagnosis") -> Iterator[Text]:
         yield from (Text(f"    + {line}", style="green") for line in hunk.after.splitlines())
 
 
+def _value(value: float | bool) -> str:
+    return str(value) if isinstance(value, bool) else f"{value:.6g}"
+
+
 def _cause(diagnosis: "Diagnosis") -> str:
     """What is known of it, in one line."""
     if not diagnosis.hunks:
-        return "no edit of the reference that was tried computes this"
-    name = f"{diagnosis.name}, as if the reference read so" if diagnosis.name else "as if the reference read so"
+        return "cause unknown: no edit of the reference that was tried computes this"
+    known = f": {diagnosis.name}" if diagnosis.name else ""
     if diagnosis.is_cause:
-        return f"because {name} (confirmed on {diagnosis.confirmed_on} fresh problems):"
-    return f"a guess: {name} (explains {diagnosis.explained} of {diagnosis.failing} problems):"
+        return f"cause, confirmed on {diagnosis.confirmed_on} fresh problems{known}"
+    return f"a guess, right on {diagnosis.explained} of {diagnosis.failing} problems{known}"
 
 
 def described(recipe: "Recipe") -> str:
     """A problem in a line: shapes, hyperparameters, and what is not plain about it."""
     shapes = ", ".join(str(shape) for shape in recipe.all_shapes)
     groups = "; ".join(", ".join(f"{n}={v}" for n, v in h.items()) for h, _ in recipe.groups)
-    odd = [
-        f"{f.name}={getattr(recipe, f.name)}"
-        for f in fields(recipe)
-        if f.name not in ("rule", "groups", "shapes", "layers", "steps") and getattr(recipe, f.name) != f.default
-    ]
+    said = ("rule", "groups", "shapes", "layers", "steps", "focus")
+    others = [f for f in fields(recipe) if f.name not in said and getattr(recipe, f.name) != f.default]
+    odd = [f"{f.name}={getattr(recipe, f.name)}" for f in others]
     return f"parameters {shapes}; {recipe.steps} steps; {groups}" + (f"; {', '.join(odd)}" if odd else "")
 
 

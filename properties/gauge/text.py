@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -115,18 +115,15 @@ class Text:
     def _pieces_of(self, module: str) -> Iterator[Piece]:
         for node in self.trees[module].body:
             if isinstance(node, ast.FunctionDef) and (module != DRIVER or node.name in DRIVEN):
-                yield self._function(module, node, getattr(self.modules[module], node.name))
+                yield _function(module, node, getattr(self.modules[module], node.name))
             elif isinstance(node, ast.ClassDef) and module != DRIVER:
                 owner = getattr(self.modules[module], node.name)
                 for held in node.body:
                     if isinstance(held, ast.FunctionDef):
                         live = vars(owner)[held.name]
-                        yield self._function(module, held, live.fget if isinstance(live, property) else live)
+                        yield _function(module, held, live.fget if isinstance(live, property) else live, owner)
                     elif isinstance(held, ast.AnnAssign) and ast.unparse(held.target) == "pools_over":
                         yield Piece(module, held, owner, Scope((), ()))
-
-    def _function(self, module: str, node: ast.FunctionDef, live: Any) -> Piece:
-        return Piece(module, node, live, scope_of(node, self.rule))
 
     def groups(self, problem: Problem, dialect: str) -> list[Any]:
         return problem.rule_groups(self.rule, dialect)
@@ -196,13 +193,17 @@ def traced(trace: Any) -> Iterator[None]:
         sys.settrace(outer)
 
 
-def scope_of(function: ast.FunctionDef, rule: type[Rule]) -> Scope:
+def _function(module: str, node: ast.FunctionDef, live: Any, owner: type | None = None) -> Piece:
+    return Piece(module, node, live, scope_of(node, owner))
+
+
+def scope_of(function: ast.FunctionDef, owner: type | None) -> Scope:
     """What can be named in a function: its arguments, variables, hyperparameters, and the state's fields it reads."""
     loads = {ast.unparse(n) for n in ast.walk(function) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
     arguments = [a.arg for a in function.args.args]
     assigned = [n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     fields_read = sorted(load for load in loads if load.startswith("s.") and load.count(".") == 1)
-    numbers, switches = _hyperparameters(rule) if "self" in arguments and function.name != "check" else ([], [])
+    numbers, switches = _hyperparameters(owner) if is_dataclass(owner) and function.name != "check" else ([], [])
     unpacked = [name for name in dict.fromkeys(assigned) if name in _unpacked(function)]
     values = [a for a in arguments if a not in ("self", "s", "pooled")] + assigned + fields_read + numbers + switches
     if "pooled.mean" in loads:
@@ -210,7 +211,7 @@ def scope_of(function: ast.FunctionDef, rule: type[Rule]) -> Scope:
     return Scope(list(dict.fromkeys(values)), list(dict.fromkeys([*unpacked, *numbers])))
 
 
-def _hyperparameters(rule: type[Rule]) -> tuple[list[str], list[str]]:
+def _hyperparameters(rule: Any) -> tuple[list[str], list[str]]:
     """The numbers and the switches among a rule's hyperparameters, as its text names them."""
     numbers, switches = [], []
     for f in fields(rule):
