@@ -243,11 +243,16 @@ def _save(reports: "Sequence[Report]", chosen: argparse.Namespace) -> None:
     """Save every divergence, and say where."""
     from stepgauge.properties.gauge.api import Asked
     from stepgauge.properties.gauge.saving import file_names, save
+    from stepgauge.properties.gauge.target import TargetError
 
     divergent = [report for report in reports if report.verdict == "diverges"]
     for report, name in zip(divergent, file_names(divergent), strict=True):
-        target = Asked.of(report.target, report.rule).built(dict(chosen.rename), chosen.device)
-        print(f"{report.target}: {save(report, target, chosen.save, name)}")
+        try:
+            target = Asked.of(report.target, report.rule).built(dict(chosen.rename), chosen.device)
+            said = save(report, target, chosen.save, name)
+        except TargetError as error:  # it was changed since it was examined, or is not built alike every time
+            said = f"not saved: {error}"
+        print(f"{report.target}: {said}")
 
 
 def exit_status(reports: "Sequence[Report]", *, strict: bool = False) -> int:

@@ -216,6 +216,17 @@ def test_a_divergence_of_laws_alone_is_not_saved(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_target_that_is_built_once_is_not_saved(optimizers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its module imports but once."""
+    optimizers.write_text(f"import sys\nassert not hasattr(sys, 'met')\nsys.met = True\n{OPTIMIZERS}")
+    try:
+        assert main(["check", f"{optimizers}:NoLookAhead", "--rule", "sgd", "--save", "saved", *QUICK]) == 1
+    finally:
+        del sys.met  # type: ignore[attr-defined]
+    assert "not saved: cannot be imported: AssertionError" in capsys.readouterr().out
+    assert not list(Path("saved").iterdir())
+
+
 @pytest.mark.parametrize("folder", ["a-file", "no/such/folder"])
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
     folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
