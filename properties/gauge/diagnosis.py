@@ -260,7 +260,8 @@ class Search:
     def _agrees(self, witness: Witness, edits: Sequence[Edit]) -> bool:
         """Whether an edit computes about what the target does."""
         try:
-            with np.errstate(all="ignore"), self.text.edited(edits):
+            with np.errstate(all="ignore"), warnings.catch_warnings(), self.text.edited(edits):
+                warnings.simplefilter("ignore")
                 return witness.agrees(self.text, self.text.groups(witness.problem, self.dialect))
         except STRANGERS:
             return False

@@ -17,6 +17,8 @@ ORDERINGS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 NEGATIONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is
 }  # fmt: skip
+SYMMETRIC = ("np.maximum", "np.minimum")
+SHAPED = ("np.zeros_like", "np.ones_like")  # of their argument the shape alone matters
 FIXED_EPS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-10, 1e-12, 1e-15, 1e-16)  # that somebody may have fixed
 SIMILAR = (
     ("max", "mean", "min", "sum", "median"),
@@ -62,6 +64,13 @@ class Place:
         whole = isinstance(self.parent, ast.BinOp) and isinstance(self.parent.op, (ast.FloorDiv, ast.Mod))
         repeated = isinstance(self.parent, ast.Call) and ast.unparse(self.parent.func) == "range"
         return power or whole or repeated or isinstance(self.parent, ast.Compare)
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether it is a condition, or compared for equality: then its sign and size do not matter."""
+        if isinstance(self.parent, ast.Compare):
+            return not isinstance(self.parent.ops[0], ORDERINGS)
+        return self.field == "test" or isinstance(self.parent, (ast.BoolOp, ast.UnaryOp))
 
     @property
     def is_whole(self) -> bool:
@@ -125,12 +134,35 @@ def _of_block(
         if not executed(block[k]) or isinstance(block[k], (ast.Return, ast.Assert)):
             continue
         before, after = block[:k], block[k + 1 :]
-        texts = [[*before, *after] or [ast.Pass(lineno=block[k].lineno, col_offset=0)], [*before, block[k], *block[k:]]]
-        texts += [_moved(block, k, to) for to in range(first, len(block)) if to not in (k - 1, k)]
+        texts = [[*before, *after] or [ast.Pass(lineno=block[k].lineno, col_offset=0)]]
+        if _reads(block[k]) & _writes(block[k]):
+            texts.append([*before, block[k], *block[k:]])
+        texts += [
+            _moved(block, k, to)
+            for to in range(first, len(block))
+            if to not in (k - 1, k) and _depend(block[k], block[min(k + 1, to) : max(k, to + 1)])
+        ]
         if isinstance(block[k], ast.If):
             texts.append([*before, *block[k].body, *after])
         for text in texts:
             yield Change(block[k], parent, name, None, text)
+
+
+def _depend(statement: ast.stmt, others: Sequence[ast.stmt]) -> bool:
+    """Whether the order of a statement and others matters: one writes what the other reads or writes, or returns."""
+    reads, writes = _reads(statement), _writes(statement)
+    returns = any(isinstance(node, ast.Return) for other in (statement, *others) for node in ast.walk(other))
+    return returns or any(writes & (_reads(o) | _writes(o)) or reads & _writes(o) for o in others)
+
+
+def _reads(statement: ast.stmt) -> set[str]:
+    return {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def _writes(statement: ast.stmt) -> set[str]:
+    stored = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    entries = (n for n in ast.walk(statement) if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store))
+    return stored | {ast.unparse(n.value) for n in entries}
 
 
 def _moved(block: list[ast.stmt], k: int, to: int) -> list[ast.stmt]:
@@ -153,6 +185,8 @@ def _of_expressions(statement: ast.stmt, scope: Scope) -> Iterator[Change]:
 
 
 def _held(parent: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.expr]]:
+    if isinstance(parent, ast.Call) and ast.unparse(parent.func) in SHAPED:
+        return
     for name, value in ast.iter_fields(parent):
         if name in ("annotation", "returns", "func") and not isinstance(value, ast.Attribute):
             continue
@@ -208,7 +242,7 @@ def parts(node: ast.expr, place: Place) -> Nodes:
 
 def orders(node: ast.expr, _: Place) -> Nodes:
     """Arguments or elements in another order."""
-    if isinstance(node, ast.Call):
+    if isinstance(node, ast.Call) and ast.unparse(node.func) not in SYMMETRIC:
         for i, j in combinations(range(len(node.args)), 2):
             yield ast.Call(node.func, _exchanged(node.args, i, j), node.keywords)
     elif isinstance(node, ast.Tuple):
@@ -242,14 +276,15 @@ def moves(node: ast.expr, _: Place) -> Nodes:
                 yield _with_argument(function, _joined(hollow, node.op, outside, left=left))
 
 
-def constants(node: ast.expr, _: Place) -> Nodes:
+def constants(node: ast.expr, place: Place) -> Nodes:
     """Another number or truth value."""
     if isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield ast.Constant(not node.value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
         c = node.value
         yield from (ast.Constant(value) for value in dict.fromkeys((c + 1, c - 1, 0, 1, 2 * c, c / 2)))
-        yield ast.UnaryOp(ast.USub(), node)
+        if c and not place.is_tested:
+            yield ast.UnaryOp(ast.USub(), node)
     elif isinstance(node, (ast.Compare, ast.BoolOp)):
         yield from (ast.Constant(value=True), ast.Constant(value=False))
 
@@ -270,7 +305,7 @@ def names(node: ast.expr, place: Place) -> Nodes:
 
 def renames(node: ast.expr, place: Place) -> Nodes:
     """One value for another wherever a statement has it; a weight for its complement to 1, and the reverse."""
-    if not place.is_whole or not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+    if not place.is_whole or not _is_read(node):
         return
     leaves = [ast.unparse(leaf) for leaf in ast.walk(node) if isinstance(leaf, (ast.Name, ast.Attribute))]
     for name in dict.fromkeys(leaves):
@@ -281,7 +316,7 @@ def renames(node: ast.expr, place: Place) -> Nodes:
 
 
 def functions(node: ast.expr, place: Place) -> Nodes:
-    """A similar function, or one more root or absolute value; other axes."""
+    """A similar function, one more root or square, other axes."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         for alike in SIMILAR:
             for name in alike:
@@ -292,16 +327,17 @@ def functions(node: ast.expr, place: Place) -> Nodes:
             if keyword.arg == "axis":
                 other = ast.keyword("axis", ast.Constant(1 - ast.literal_eval(keyword.value)))
                 yield ast.Call(node.func, node.args, [*node.keywords[:k], other, *node.keywords[k + 1 :]])
-    is_value = isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.BinOp))
-    if is_value and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+    is_value = isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.BinOp)) and not place.is_tested
+    is_value = is_value and not _is_shaped(node)
+    if is_value and _is_read(node):
         if not isinstance(place.parent, ast.Subscript):
-            yield from (_numpy("sqrt", node), _numpy("abs", node))
+            yield _numpy("sqrt", node)
         yield ast.BinOp(node, ast.Mult(), node)
 
 
 def factors(node: ast.expr, place: Place) -> Nodes:
     """A term multiplied or divided by a number at hand, or by its complement to 1."""
-    if not place.is_term or not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+    if place.is_tested or _is_shaped(node) or not place.is_term or not _is_read(node):
         return
     if not isinstance(node, (ast.Name, ast.Attribute, ast.BinOp, ast.Call, ast.IfExp)):
         return
@@ -317,7 +353,7 @@ def factors(node: ast.expr, place: Place) -> Nodes:
 
 def terms(node: ast.expr, place: Place) -> Nodes:
     """One more or less where something is counted; a small number added to what is divided by or rooted."""
-    if place.is_counted and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+    if place.is_counted and not place.is_tested and _is_read(node):
         yield ast.BinOp(node, ast.Add(), ast.Constant(1))
         yield ast.BinOp(node, ast.Sub(), ast.Constant(1))
     if place.is_divisor or _is_function(place.parent):
@@ -333,6 +369,15 @@ def _renamed(tree: ast.expr, name: str, other: ast.expr) -> ast.expr:
     leaves = [leaf for leaf in ast.walk(tree) if isinstance(leaf, ast.expr) and ast.unparse(leaf) == name]
     renamed: ast.expr = deepcopy(tree, {id(leaf): other for leaf in leaves})
     return renamed
+
+
+def _is_read(node: ast.expr) -> bool:
+    """Whether it is a value, and not what one is assigned to."""
+    return isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+
+
+def _is_shaped(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in SHAPED
 
 
 def _not(test: ast.expr) -> ast.expr:

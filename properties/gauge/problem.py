@@ -107,7 +107,8 @@ def trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) 
     for t, grads in enumerate(problem.gradients):
         now = scheduled(groups, problem.lr_factor(t))
         seen = problem.seen[t] if layers else None
-        params, states = driver.step(now, params, grads, states, layers, seen, maximize=problem.maximize)
+        # Copies of the lists, because an edited driver may write into what it is given.
+        params, states = driver.step(now, params, list(grads), states, layers, seen, maximize=problem.maximize)
         yield flatten(params)
 
 

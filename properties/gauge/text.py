@@ -119,7 +119,7 @@ class Text:
             elif isinstance(node, ast.ClassDef) and module != DRIVER:
                 owner = getattr(self.modules[module], node.name)
                 for held in node.body:
-                    if isinstance(held, ast.FunctionDef):
+                    if isinstance(held, ast.FunctionDef) and held.name != "check":  # which computes nothing
                         live = vars(owner)[held.name]
                         yield _function(module, held, live.fget if isinstance(live, property) else live, owner)
                     elif isinstance(held, ast.AnnAssign) and ast.unparse(held.target) == "pools_over":
@@ -203,8 +203,10 @@ def scope_of(function: ast.FunctionDef, owner: type | None) -> Scope:
     arguments = [a.arg for a in function.args.args]
     assigned = [n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     fields_read = sorted(load for load in loads if load.startswith("s.") and load.count(".") == 1)
-    numbers, switches = _hyperparameters(owner) if is_dataclass(owner) and function.name != "check" else ([], [])
-    unpacked = [name for name in dict.fromkeys(assigned) if name in _unpacked(function)]
+    numbers, switches = _hyperparameters(owner) if is_dataclass(owner) else ([], [])
+    aliases = _unpacked(function)
+    unpacked = [name for name in dict.fromkeys(assigned) if name in aliases]
+    numbers = [n for n in numbers if n.partition("[")[0] not in aliases.values()]
     values = [a for a in arguments if a not in ("self", "s", "pooled")] + assigned + fields_read + numbers + switches
     if "pooled.mean" in loads:
         values.append("pooled.mean")
@@ -224,12 +226,17 @@ def _hyperparameters(rule: Any) -> tuple[list[str], list[str]]:
     return numbers, switches
 
 
-def _unpacked(function: ast.FunctionDef) -> set[str]:
-    """Variables that are hyperparameters under a shorter name."""
-    found = set()
+def _unpacked(function: ast.FunctionDef) -> dict[str, str]:
+    """Variables that are hyperparameters under a shorter name, and those."""
+    found = {}
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and _is_hyperparameters(node.value):
-            found |= {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            (target,) = node.targets
+            targets = target.elts if len(values) > 1 and isinstance(target, ast.Tuple) else [target]
+            for value, aliases in zip(values, targets, strict=True):
+                named = (n.id for n in ast.walk(aliases) if isinstance(n, ast.Name))
+                found |= dict.fromkeys(named, ast.unparse(value).partition("[")[0])
     return found
 
 

@@ -50,10 +50,11 @@ def _survivors(ports: Iterable[Any]) -> list[str]:
     return [f"{port.__name__}: {port.__doc__}" for port in suspects if _report(port, 0).verdict != "diverges"]
 
 
-def _alarms(ports: Iterable[Any], seed: int) -> str:
+def _alarms(ports: Iterable[Any], seed: int, only: str = "trajectory/*,law/*") -> str:
     """What is said against ports that are legal."""
-    reports = [(port, _report(port, seed)) for port in ports]
-    return "\n".join(f"{port.__doc__}\n{report}" for port, report in reports if not report)
+    reports = [(port, _report(port, seed, only)) for port in ports]
+    broken = ("diverges", "error")
+    return "\n".join(f"{port.__doc__}\n{report}" for port, report in reports if report.verdict in broken)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -61,7 +62,7 @@ def test_misreadings_diverge_and_legal_ports_conform(rule: str) -> None:
     """On the same problems."""
     assert not _survivors(_of(rule, MISREADINGS)[::SAMPLE])
     assert not _alarms(_of(rule, PORTS), 0)
-    assert not _alarms(_of(rule, REORDERINGS)[::SAMPLE], 0)
+    assert not _alarms(_of(rule, REORDERINGS)[::SAMPLE], 0, "trajectory/*")
 
 
 @pytest.mark.slow
