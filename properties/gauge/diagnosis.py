@@ -241,11 +241,11 @@ class Search:
         with np.errstate(all="ignore"), warnings.catch_warnings(), self.text.edited(made):
             warnings.simplefilter("ignore")  # of Python, at odd texts
             groups = self.text.groups(first.problem, self.dialect)
-            lines = self.text.executed(first.problem, self.dialect)
+            coverage = self.text.coverage([first.problem], self.dialect)
             return [
                 Suspect((*made, Edit(piece, change)), name)
                 for piece in self.text.pieces
-                for change in piece.changes(lines[piece.module])
+                for change in piece.changes(coverage[piece.module])
                 if self._holds(piece, change, first, groups)
             ]
 

@@ -5,13 +5,15 @@ are generic: none knows of any rule. Misreadings that no small edit expresses ar
 """
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations, permutations
 from typing import Any
 
 Nodes = Iterator[ast.expr]
+Position = tuple[int, int, int, int]
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 ORDERINGS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 NEGATIONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -80,13 +82,14 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """A node of a text and what to put in its place."""
+    """A node of a text and what to put in its place; `beside` is a second change, of something that moves."""
 
     statement: ast.stmt
     parent: ast.AST
     field: str
     index: int | None
     new: Any
+    beside: "Change | None" = None
     old: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,23 +103,89 @@ class Change:
             getattr(self.parent, self.field)[self.index] = node
 
     def __enter__(self) -> "Change":
+        if self.beside:
+            self.beside.put(self.beside.new)
         self.put(self.new)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.put(self.old)
+        if self.beside:
+            self.beside.put(self.beside.old)
 
 
-def changes(function: ast.FunctionDef, scope: Scope, executed: Callable[[ast.stmt], bool]) -> Iterator[Change]:
+@dataclass(frozen=True)
+class Coverage:
+    """Which places of a text were executed, each as (first line, last line, first column, last column)."""
+
+    places: Set[Position]
+
+    def executed(self, statement: ast.stmt) -> bool:
+        """Whether a statement was reached."""
+        body = getattr(statement, "body", None)
+        end = body[0].lineno - 1 if body else statement.end_lineno or statement.lineno
+        return not self._lines.isdisjoint(range(statement.lineno, end + 1))
+
+    @cached_property
+    def _lines(self) -> set[int]:
+        return {place[0] for place in self.places}
+
+    def evaluated(self, node: ast.AST) -> bool:
+        """Whether an expression was: one that only chooses has no instruction of its own."""
+        if isinstance(node, (ast.IfExp, ast.BoolOp)):
+            return any(map(self.evaluated, ast.iter_child_nodes(node)))
+        own = (getattr(node, name, 0) for name in ("lineno", "end_lineno", "col_offset", "end_col_offset"))
+        return tuple(own) in self.places
+
+
+def changes(function: ast.FunctionDef, scope: Scope, coverage: Coverage) -> Iterator[Change]:
     """Every small edit of what a function executes."""
     for node in ast.walk(function):
         for name in ("body", "orelse"):
             block = getattr(node, name, None)
             if isinstance(block, list) and block and isinstance(node, ast.stmt):
-                yield from _of_block(node, name, block, executed)
+                yield from _of_block(node, name, block, coverage)
     for statement in _statements(function):
-        if executed(statement) and not isinstance(statement, ast.Assert):
-            yield from _of_expressions(statement, scope)
+        if coverage.executed(statement) and not isinstance(statement, ast.Assert):
+            yield from _of_expressions(statement, scope, coverage)
+    yield from _of_moves(function, scope, coverage)
+    yield from _of_storage(function, coverage)
+
+
+def _of_moves(function: ast.FunctionDef, scope: Scope, coverage: Coverage) -> Iterator[Change]:
+    """A factor or a term of one statement in another."""
+    places = [
+        (Place(statement, parent, name, index, scope), node)
+        for statement in _statements(function)
+        if coverage.executed(statement) and isinstance(statement, (ast.Assign, ast.Return))
+        for parent, name, index, node in _held(statement, coverage)
+    ]
+    terms = [(place, node) for place, node in places if place.is_term and isinstance(node, (ast.Name, ast.BinOp))]
+    for source, node in places:
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, (ast.Mult, ast.Add)):
+            continue
+        for left, moved in ((node.left, node.right), (node.right, node.left)):
+            out = Change(source.statement, source.parent, source.field, source.index, left)
+            for place, term in terms:
+                if place.statement is not source.statement and _is_read(term):
+                    new = ast.fix_missing_locations(ast.copy_location(ast.BinOp(term, node.op, moved), term))
+                    yield Change(place.statement, place.parent, place.field, place.index, new, beside=out)
+
+
+def _of_storage(function: ast.FunctionDef, coverage: Coverage) -> Iterator[Change]:
+    """Something else stored: what a function computes on its way, as if an operation were in place."""
+    expressions = {
+        ast.unparse(node): node
+        for statement in _statements(function)
+        if isinstance(statement, ast.Assign) and coverage.executed(statement)
+        for _, _, _, node in _held(statement, coverage)
+        if isinstance(node, (ast.BinOp, ast.Call))
+    }
+    for statement in _statements(function):
+        for node in ast.walk(statement) if isinstance(statement, ast.Return) else ():
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "self.State":
+                for k in range(len(node.args)):
+                    yield from (Change(statement, node, "args", k, new) for new in expressions.values())
 
 
 def _statements(function: ast.FunctionDef) -> Iterator[ast.stmt]:
@@ -125,13 +194,11 @@ def _statements(function: ast.FunctionDef) -> Iterator[ast.stmt]:
         yield from (node for node in ast.walk(outer) if isinstance(node, ast.stmt))
 
 
-def _of_block(
-    parent: ast.stmt, name: str, block: list[ast.stmt], executed: Callable[[ast.stmt], bool]
-) -> Iterator[Change]:
+def _of_block(parent: ast.stmt, name: str, block: list[ast.stmt], coverage: Coverage) -> Iterator[Change]:
     """Statements left out, said twice, elsewhere in their block, or without their condition."""
     first = 1 if isinstance(parent, ast.FunctionDef) and ast.get_docstring(parent) else 0
     for k in range(first, len(block)):
-        if not executed(block[k]) or isinstance(block[k], (ast.Return, ast.Assert)):
+        if not coverage.executed(block[k]) or isinstance(block[k], (ast.Return, ast.Assert)):
             continue
         before, after = block[:k], block[k + 1 :]
         texts = [[*before, *after] or [ast.Pass(lineno=block[k].lineno, col_offset=0)]]
@@ -170,12 +237,12 @@ def _moved(block: list[ast.stmt], k: int, to: int) -> list[ast.stmt]:
     return [*rest[:to], block[k], *rest[to:]]
 
 
-def _of_expressions(statement: ast.stmt, scope: Scope) -> Iterator[Change]:
+def _of_expressions(statement: ast.stmt, scope: Scope, coverage: Coverage) -> Iterator[Change]:
     """Edits of the expressions that a statement itself holds, and not of those in statements within it."""
-    for parent, name, index, node in _held(statement):
+    for parent, name, index, node in _held(statement, coverage):
         place = Place(statement, parent, name, index, scope)
         seen = {ast.dump(node)}
-        for kind in KINDS:
+        for kind in (names,) if isinstance(parent, ast.Attribute) else KINDS:
             for new in kind(node, place):
                 text = ast.dump(new)
                 if text not in seen:
@@ -184,7 +251,8 @@ def _of_expressions(statement: ast.stmt, scope: Scope) -> Iterator[Change]:
                     yield Change(statement, parent, name, index, new)
 
 
-def _held(parent: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.expr]]:
+def _held(parent: ast.AST, coverage: Coverage) -> Iterator[tuple[ast.AST, str, int | None, ast.expr]]:
+    """The expressions under a node that were evaluated, and where each stands."""
     if isinstance(parent, ast.Call) and ast.unparse(parent.func) in SHAPED:
         return
     for name, value in ast.iter_fields(parent):
@@ -192,12 +260,14 @@ def _held(parent: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.expr]
             continue
         held = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
         for index, node in held:
+            if isinstance(parent, ast.IfExp) and not coverage.evaluated(node):
+                continue  # the branch that is never taken
             if isinstance(node, ast.expr):
                 if name != "func":
                     yield parent, name, index, node
-                yield from _held(node)
+                yield from _held(node, coverage)
             elif isinstance(node, (ast.keyword, ast.comprehension)):
-                yield from _held(node)
+                yield from _held(node, coverage)
 
 
 # The kinds of edits.
@@ -299,8 +369,20 @@ def names(node: ast.expr, place: Place) -> Nodes:
         yield from (ast.Constant(eps) for eps in FIXED_EPS)
     if ast.unparse(node) in place.scope.scalars:
         yield ast.BinOp(ast.Constant(1), ast.Sub(), node)
+        yield ast.BinOp(node, ast.Sub(), ast.Constant(1))
+        yield ast.BinOp(node, ast.Add(), ast.Constant(1))
     if "decay" in ast.unparse(node) and "p" in place.scope.values:
         yield from (_parsed(f"({ast.unparse(node)} if p.ndim {op} 1 else 0)") for op in (">", "!="))
+
+
+def exchanges(node: ast.expr, place: Place) -> Nodes:
+    """Two values for each other wherever a statement has them."""
+    if not place.is_whole or not _is_read(node):
+        return
+    leaves = (ast.unparse(leaf) for leaf in ast.walk(node) if isinstance(leaf, (ast.Name, ast.Attribute)))
+    present = [name for name in dict.fromkeys(leaves) if name in place.scope.values]
+    for a, b in combinations(present, 2):
+        yield _renamed(node, {a: _parsed(b), b: _parsed(a)})
 
 
 def renames(node: ast.expr, place: Place) -> Nodes:
@@ -312,7 +394,7 @@ def renames(node: ast.expr, place: Place) -> Nodes:
         if leaves.count(name) > 1 and name in place.scope.values:
             others = [other for other in place.scope.values if other != name]
             others += [f"(1 - {name})"] if name in place.scope.scalars else []
-            yield from (_renamed(node, name, _parsed(other)) for other in others)
+            yield from (_renamed(node, {name: _parsed(other)}) for other in others)
 
 
 def functions(node: ast.expr, place: Place) -> Nodes:
@@ -322,6 +404,8 @@ def functions(node: ast.expr, place: Place) -> Nodes:
             for name in alike:
                 if node.func.attr in alike and name != node.func.attr:
                     yield ast.Call(ast.Attribute(node.func.value, name, ast.Load()), node.args, node.keywords)
+        if node.func.attr in SIMILAR[0] and node.args:
+            yield ast.Subscript(node.args[0], ast.Constant(0), ast.Load())
         for k, keyword in enumerate(node.keywords):
             yield ast.Call(node.func, node.args, [*node.keywords[:k], *node.keywords[k + 1 :]])
             if keyword.arg == "axis":
@@ -361,13 +445,14 @@ def terms(node: ast.expr, place: Place) -> Nodes:
             yield ast.BinOp(node, ast.Add(), _parsed(name))
 
 
-KINDS = (operators, parts, orders, groupings, moves, constants, names, renames, functions, factors, terms)
+KINDS = (operators, parts, orders, groupings, moves, constants, names, renames, exchanges, functions, factors, terms)
 
 
-def _renamed(tree: ast.expr, name: str, other: ast.expr) -> ast.expr:
-    """A copy of an expression with every `name` made into something else."""
-    leaves = [leaf for leaf in ast.walk(tree) if isinstance(leaf, ast.expr) and ast.unparse(leaf) == name]
-    renamed: ast.expr = deepcopy(tree, {id(leaf): other for leaf in leaves})
+def _renamed(tree: ast.expr, others: Mapping[str, ast.expr]) -> ast.expr:
+    """A copy of an expression with every such name made into something else."""
+    leaves = [leaf for leaf in ast.walk(tree) if isinstance(leaf, (ast.Name, ast.Attribute, ast.Subscript))]
+    texts = {id(leaf): ast.unparse(leaf) for leaf in leaves}
+    renamed: ast.expr = deepcopy(tree, {key: others[text] for key, text in texts.items() if text in others})
     return renamed
 
 

@@ -8,7 +8,7 @@ import ast
 import difflib
 import sys
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.properties.gauge.edits import Change, Scope, changes
+from stepgauge.properties.gauge.edits import Change, Coverage, Position, Scope, changes
 from stepgauge.properties.gauge.problem import Problem, trajectory
 from stepgauge.properties.gauge.rewriting import PACKAGE, copies, execute, file_of, parse
 from stepgauge.properties.gauge.stochastic import AnyArithmetic, instrument
@@ -77,10 +77,10 @@ class Piece:
             else:
                 self.install()
 
-    def changes(self, lines: Collection[int]) -> Iterator[Change]:
-        """Every small edit of it that can matter if only these lines are executed."""
+    def changes(self, coverage: Coverage) -> Iterator[Change]:
+        """Every small edit of it that can matter if no more is executed."""
         if isinstance(self.node, ast.FunctionDef):
-            yield from changes(self.node, self.scope, lambda s: not lines.isdisjoint(range(s.lineno, _end(s) + 1)))
+            yield from changes(self.node, self.scope, coverage)
         else:
             yield from (
                 Change(self.node, self.node, "value", None, ast.Constant(v, lineno=1, col_offset=0)) for v in POOLS
@@ -132,22 +132,27 @@ class Text:
         """The parameters after each step, as the text stands."""
         return trajectory(problem, groups, self.modules[DRIVER])
 
-    def executed(self, problem: Problem, dialect: str) -> dict[str, set[int]]:
-        """The lines that a problem executes, by module."""
-        lines: dict[str, set[int]] = {module: set() for module in self.trees}
+    def coverage(self, problems: Iterable[Problem], dialect: str) -> dict[str, Coverage]:
+        """What problems execute of each module."""
+        places: dict[str, set[Position]] = {module: set() for module in self.trees}
         files = {file_of(module): module for module in self.trees}
+        known: dict[CodeType, list[Any]] = {}
 
-        def trace(frame: FrameType, *_: Any) -> Any:
-            module = files.get(frame.f_code.co_filename)
-            if module is None:
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            code = frame.f_code
+            if code.co_filename not in files:
                 return None
-            lines[module].add(frame.f_lineno)
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                if code not in known:
+                    known[code] = list(code.co_positions())
+                places[files[code.co_filename]].add(known[code][frame.f_lasti // 2])
             return trace
 
-        groups = self.groups(problem, dialect)
         with np.errstate(all="ignore"), traced(trace):
-            list(self.trajectory(problem, groups))
-        return lines
+            for problem in problems:
+                list(self.trajectory(problem, self.groups(problem, dialect)))
+        return {module: Coverage(found) for module, found in places.items()}
 
     @contextmanager
     def edited(self, edits: Sequence[Edit]) -> Iterator[None]:
@@ -264,12 +269,6 @@ def _code(node: ast.FunctionDef, file: str) -> CodeType:
     bare = ast.FunctionDef(node.name, arguments, node.body, [], lineno=node.lineno, col_offset=0, type_params=[])
     constants = compile(ast.Module([bare], []), file, "exec").co_consts
     return next(c for c in constants if isinstance(c, CodeType))
-
-
-def _end(statement: ast.stmt) -> int:
-    """The last line of a statement, or of the head of a compound one."""
-    body = getattr(statement, "body", None)
-    return body[0].lineno - 1 if body else statement.end_lineno or statement.lineno
 
 
 def _lines(node: ast.stmt) -> list[tuple[str, int]]:

@@ -136,9 +136,9 @@ def test_an_edited_text_is_restored(rule: str) -> None:
     text, dialect = text_of(rule), RULES[rule].dialects[0]
     problem = expand(problems_of(rule, 1, 0, fixed={}, maximize=False, only={"random"})[0])
     before = reference_trajectory(problem, problem.rule_groups(RULES[rule], dialect))
-    lines = text.executed(problem, dialect)
+    coverage = text.coverage([problem], dialect)
     for piece in text.pieces:
-        for change in list(piece.changes(lines[piece.module]))[::7]:
+        for change in list(piece.changes(coverage[piece.module]))[::7]:
             _same(text, [Edit(piece, change)], problem, dialect, before)
     np.testing.assert_array_equal(list(text.trajectory(problem, text.groups(problem, dialect))), before)
     np.testing.assert_array_equal(reference_trajectory(problem, problem.rule_groups(RULES[rule], dialect)), before)
