@@ -32,10 +32,14 @@ SIMILAR = (
 
 @dataclass(frozen=True)
 class Scope:
-    """What can be named in a function: values of any kind, and the numbers among them that are no arrays."""
+    """What can be named in a function: values of any kind, and the numbers among them that are no arrays.
+
+    `steps` are what it computes on its way, each a part of what it assigns.
+    """
 
     values: Sequence[str]
     scalars: Sequence[str]
+    steps: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,6 +337,10 @@ def groupings(node: ast.expr, _: Place) -> Nodes:
 
 def moves(node: ast.expr, _: Place) -> Nodes:
     """A term or factor moved into, or out of, a function or a power."""
+    if isinstance(node, ast.Call) and node.args and not isinstance(node.args[0], ast.Name):
+        for part in ast.walk(node.args[0]):  # the function of a part alone
+            if isinstance(part, ast.expr) and part is not node.args[0] and _is_read(part):
+                yield _replaced(node.args[0], part, lambda x: ast.Call(node.func, [x, *node.args[1:]], node.keywords))
     if not isinstance(node, ast.BinOp):
         if _is_function(node) and isinstance(inner := _argument(node), ast.BinOp):
             yield ast.BinOp(_with_argument(node, inner.left), inner.op, inner.right)
@@ -344,6 +352,10 @@ def moves(node: ast.expr, _: Place) -> Nodes:
                 yield _replaced(inside, function, lambda f: _with_argument(f, _joined(_argument(f), node.op, outside)))  # noqa: B023  # used at once
                 hollow = _replaced(inside, function, _argument)
                 yield _with_argument(function, _joined(hollow, node.op, outside, left=left))
+            elif isinstance(function, ast.Call) and len(function.args) > 1:  # of several arguments, the first moves
+                hollow = _replaced(inside, function, lambda f: f.args[0])
+                whole = _joined(hollow, node.op, outside, left=left)
+                yield ast.Call(function.func, [whole, *function.args[1:]], function.keywords)
 
 
 def constants(node: ast.expr, place: Place) -> Nodes:
@@ -365,6 +377,8 @@ def names(node: ast.expr, place: Place) -> Nodes:
         return
     yield from (_parsed(value) for value in place.scope.values)
     yield from (ast.Constant(0), ast.Constant(1))
+    if isinstance(node, ast.Name):
+        yield from (_parsed(step) for step in place.scope.steps)
     if ast.unparse(node).endswith("eps"):
         yield from (ast.Constant(eps) for eps in FIXED_EPS)
     if ast.unparse(node) in place.scope.scalars:
@@ -398,7 +412,9 @@ def renames(node: ast.expr, place: Place) -> Nodes:
 
 
 def functions(node: ast.expr, place: Place) -> Nodes:
-    """A similar function, one more root or square, other axes."""
+    """A similar function, one more root, mean or square, other axes; the length for the size."""
+    if isinstance(node, ast.Attribute) and node.attr == "size":
+        yield ast.Call(ast.Name("len", ast.Load()), [node.value], [])
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         for alike in SIMILAR:
             for name in alike:
@@ -415,7 +431,7 @@ def functions(node: ast.expr, place: Place) -> Nodes:
     is_value = is_value and not _is_shaped(node)
     if is_value and _is_read(node):
         if not isinstance(place.parent, ast.Subscript):
-            yield _numpy("sqrt", node)
+            yield from (_numpy(name, node) for name in ("sqrt", "mean", "max"))
         yield ast.BinOp(node, ast.Mult(), node)
 
 
@@ -436,13 +452,18 @@ def factors(node: ast.expr, place: Place) -> Nodes:
 
 
 def terms(node: ast.expr, place: Place) -> Nodes:
-    """One more or less where something is counted; a small number added to what is divided by or rooted."""
+    """One more or less where something is counted; a number added to what is divided by or rooted, or its exponent."""
     if place.is_counted and not place.is_tested and _is_read(node):
         yield ast.BinOp(node, ast.Add(), ast.Constant(1))
         yield ast.BinOp(node, ast.Sub(), ast.Constant(1))
     if place.is_divisor or _is_function(place.parent):
         for name in place.scope.scalars:
             yield ast.BinOp(node, ast.Add(), _parsed(name))
+            yield ast.BinOp(node, ast.Pow(), _parsed(name))
+    if place.is_term and not place.is_tested and "p" in place.scope.values and _is_read(node):
+        for name in place.scope.scalars:
+            if "decay" in name:
+                yield ast.BinOp(node, ast.Add(), _parsed(f"{name} * p"))
 
 
 KINDS = (operators, parts, orders, groupings, moves, constants, names, renames, exchanges, functions, factors, terms)

@@ -30,7 +30,7 @@ Level = Literal["quick", "standard", "deep"]
 # Problems of each focus, and of each law.
 PROBLEMS: Mapping[Level, int] = {"quick": 2, "standard": 10, "deep": 60}
 LAW_PROBLEMS: Mapping[Level, int] = {"quick": 1, "standard": 4, "deep": 30}
-LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 520, "deep": 3000}
+LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 2000, "deep": 5000}
 
 # A hyperparameter that a target lacks is held at its neutral value; where none is named here, at the rule's default.
 NEUTRAL = {"weight_decay": 0.0}

@@ -121,7 +121,8 @@ class Text:
                 for held in node.body:
                     if isinstance(held, ast.FunctionDef) and held.name != "check":  # which computes nothing
                         live = vars(owner)[held.name]
-                        yield _function(module, held, live.fget if isinstance(live, property) else live, owner)
+                        seen_by = self.rule if issubclass(self.rule, owner) else owner
+                        yield _function(module, held, live.fget if isinstance(live, property) else live, seen_by)
                     elif isinstance(held, ast.AnnAssign) and ast.unparse(held.target) == "pools_over":
                         yield Piece(module, held, owner, Scope((), ()))
 
@@ -207,15 +208,24 @@ def scope_of(function: ast.FunctionDef, owner: type | None) -> Scope:
     loads = {ast.unparse(n) for n in ast.walk(function) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
     arguments = [a.arg for a in function.args.args]
     assigned = [n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    records = {a.arg for a in function.args.args if "Layer" in ast.unparse(a.annotation or ast.Constant(""))}
     fields_read = sorted(load for load in loads if load.startswith("s.") and load.count(".") == 1)
+    fields_read += [f"{record}.{name}" for record in sorted(records) for name in ("grad", "inputs", "signals")]
     numbers, switches = _hyperparameters(owner) if is_dataclass(owner) else ([], [])
     aliases = _unpacked(function)
     unpacked = [name for name in dict.fromkeys(assigned) if name in aliases]
-    numbers = [n for n in numbers if n.partition("[")[0] not in aliases.values()]
+    numbers = [n for n in numbers if not {n, n.partition("[")[0]} & set(aliases.values())]
     values = [a for a in arguments if a not in ("self", "s", "pooled")] + assigned + fields_read + numbers + switches
     if "pooled.mean" in loads:
         values.append("pooled.mean")
-    return Scope(list(dict.fromkeys(values)), list(dict.fromkeys([*unpacked, *numbers])))
+    return Scope(list(dict.fromkeys(values)), list(dict.fromkeys([*unpacked, *numbers])), _steps(function))
+
+
+def _steps(function: ast.FunctionDef) -> list[str]:
+    """What a function computes on its way: the operations and calls that its assignments are made of."""
+    assigned = (node.value for node in ast.walk(function) if isinstance(node, ast.Assign))
+    parts = (part for value in assigned for part in ast.walk(value) if isinstance(part, (ast.BinOp, ast.Call)))
+    return list(dict.fromkeys(ast.unparse(part) for part in parts))
 
 
 def _hyperparameters(rule: Any) -> tuple[list[str], list[str]]:
@@ -241,7 +251,7 @@ def _unpacked(function: ast.FunctionDef) -> dict[str, str]:
             targets = target.elts if len(values) > 1 and isinstance(target, ast.Tuple) else [target]
             for value, aliases in zip(values, targets, strict=True):
                 named = (n.id for n in ast.walk(aliases) if isinstance(n, ast.Name))
-                found |= dict.fromkeys(named, ast.unparse(value).partition("[")[0])
+                found |= dict.fromkeys(named, ast.unparse(value))
     return found
 
 

@@ -8,7 +8,7 @@ from stepgauge.properties.gauge.check import Finding, NotApplicable, check
 from stepgauge.properties.gauge.examination import LONG_STEPS, Examination
 from stepgauge.properties.gauge.judge import judge
 from stepgauge.properties.gauge.problem import Problem, Settings
-from stepgauge.properties.gauge.recipe import expand
+from stepgauge.properties.gauge.recipe import LONG, expand
 from stepgauge.properties.gauge.target import Target, UsageError
 
 
@@ -43,7 +43,7 @@ def defaults(exam: Examination) -> Finding:
 
 @check("trajectory/long", "trajectory")
 def long(exam: Examination) -> Finding:
-    """Over hundreds of steps, with everything on and with the options off, nothing is reset, saturates or overflows."""
+    """Over many steps, with everything on, and fewer with the options off, nothing is reset, saturates or overflows."""
     problems = [_lengthened(exam, options) for options in (True, False)]
     outcomes = [o for dtype in ("float64", "float32") for o in _judged(exam, problems, dtype).outcomes]
     return Finding(outcomes=outcomes)
@@ -51,13 +51,14 @@ def long(exam: Examination) -> Finding:
 
 def _lengthened(exam: Examination, options: bool) -> Problem:
     """A long problem on a matrix and a scalar, or a layer and a scalar."""
+    steps = LONG_STEPS[exam.options.level] if options else max(LONG_STEPS[exam.options.level] // 4, LONG + 10)
     (recipe,) = exam.recipes(1, only={"random"}, fixed=exam.lively(options=options))
     lengthened = replace(
         recipe,
         layers=recipe.layers[:1],
         shapes=((),) if recipe.layers else ((2, 3), ()),
         gradients=("random", "row-orthogonal", "uneven"),
-        steps=LONG_STEPS[exam.options.level] // (4 if recipe.layers else 1),  # theirs take ten times as long
+        steps=steps // (4 if recipe.layers else 1),  # theirs take ten times as long
     )
     settings = Settings(recipe.groups[0].hyperparameters, tuple(range(len(lengthened.all_shapes))))
     return expand(replace(lengthened, groups=(settings,)))
