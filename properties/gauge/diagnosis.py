@@ -306,9 +306,10 @@ class Search:
         """Problems of every focus, then more of those in which the target was seen to diverge."""
         target, seed = self.exam.target, self.exam.options.seed + SEED
         often = {o.problem.recipe.focus for o in self.failing if o.problem.recipe} & foci_of(target.rule).keys()
-        for k, (count, only) in enumerate(((1, set()), (4, often), (8, often), (16, often))):
-            constraints = {"fixed": self.exam.fixed, "maximize": target.takes_maximize, "only": only}
-            yield from map(expand, problems_of(target.rule, count, seed + k, **constraints))
+        for k, (count, only) in enumerate(((1, set[str]()), (4, often), (8, often), (16, often))):
+            maximize = target.takes_maximize
+            recipes = problems_of(target.rule, count, seed + k, fixed=self.exam.fixed, maximize=maximize, only=only)
+            yield from map(expand, recipes)
 
 
 def _is_rule(witness: Witness, rule: str, dialect: str) -> bool:

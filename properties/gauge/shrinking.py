@@ -37,7 +37,13 @@ def _simpler(recipe: Recipe, fixed: Mapping[str, Any]) -> Iterator[Recipe]:
     if len(recipe.groups) > 1:
         members = tuple(sorted(i for group in recipe.groups for i in group.members))
         yield replace(recipe, groups=(Settings(recipe.groups[0].hyperparameters, members),))
-    plain = {"absent": (), "schedule": (1.0,), "maximize": False, "gradients": ("random",), "magnitude": 1.0}
+    plain: dict[str, Any] = {
+        "absent": (),
+        "schedule": (1.0,),
+        "maximize": False,
+        "gradients": ("random",),
+        "magnitude": 1.0,
+    }
     for name, value in plain.items():
         if getattr(recipe, name) != value:
             yield replace(recipe, **{name: value})
@@ -93,7 +99,8 @@ def _fewer_units(recipe: Recipe) -> Iterator[Recipe]:
 def _with_units(recipe: Recipe, kept: set[int]) -> Recipe:
     """A recipe with some of its layers and parameters alone; their indices close up."""
     counts = [len(layer.shapes) for layer in recipe.layers] + [1] * len(recipe.shapes)
-    indices, first = {}, 0
+    indices: dict[int, int] = {}
+    first = 0
     for unit, count in enumerate(counts):
         for i in range(first, first + count):
             if unit in kept:

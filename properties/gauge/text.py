@@ -9,7 +9,7 @@ import difflib
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.properties.gauge.edits import Change, Coverage, Position, Scope, changes
+from stepgauge.properties.gauge.edits import Change, Coverage, Position, changes
+from stepgauge.properties.gauge.expressions import Scope
 from stepgauge.properties.gauge.problem import Problem, trajectory
 from stepgauge.properties.gauge.rewriting import PACKAGE, copies, execute, file_of, parse
 from stepgauge.properties.gauge.stochastic import AnyArithmetic, instrument
+from stepgauge.properties.gauge.target import STRANGERS
 from stepgauge.properties.gauge.tolerance import Envelope, Reference, amplitude_of, continued
 from stepgauge.reference import RULES, Array, Rule
 
@@ -152,7 +154,8 @@ class Text:
 
         with np.errstate(all="ignore"), traced(trace):
             for problem in problems:
-                list(self.trajectory(problem, self.groups(problem, dialect)))
+                with suppress(*STRANGERS):  # an edited text may raise; what it executed until then counts
+                    list(self.trajectory(problem, self.groups(problem, dialect)))
         return {module: Coverage(found) for module, found in places.items()}
 
     @contextmanager
@@ -243,7 +246,7 @@ def _hyperparameters(rule: Any) -> tuple[list[str], list[str]]:
 
 def _unpacked(function: ast.FunctionDef) -> dict[str, str]:
     """Variables that are hyperparameters under a shorter name, and those."""
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and _is_hyperparameters(node.value):
             values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
@@ -276,7 +279,9 @@ def _code(node: ast.FunctionDef, file: str) -> CodeType:
         kw_defaults=[None for _ in node.args.kwonlyargs],
         defaults=[],
     )
-    bare = ast.FunctionDef(node.name, arguments, node.body, [], lineno=node.lineno, col_offset=0, type_params=[])
+    parts = {name: getattr(node, name) for name in node._fields}
+    bare = ast.FunctionDef(**{**parts, "args": arguments, "decorator_list": [], "returns": None})
+    ast.copy_location(bare, node)
     constants = compile(ast.Module([bare], []), file, "exec").co_consts
     return next(c for c in constants if isinstance(c, CodeType))
 
