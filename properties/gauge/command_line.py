@@ -56,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="print a rule's reference text with its citations")
     explain.add_argument("rule", metavar="RULE")
     explain.set_defaults(command=_explain)
+    strength = commands.add_parser("strength", help="run every small edit of a rule as a target: what the gauge misses")
+    strength.add_argument("rules", nargs="*", metavar="RULE", help="(default: every rule, which takes long)")
+    strength.add_argument(
+        "--level", choices=("quick", "standard", "deep"), default="standard", help="how many problems"
+    )
+    strength.set_defaults(command=_strength)
     _add_vectors(commands)
     return parser
 
@@ -310,6 +316,21 @@ def _rules(_: argparse.Namespace) -> int:
     from stepgauge.properties.gauge.explanation import rules_table
 
     _console().print(rules_table())
+    return 0
+
+
+def _strength(chosen: argparse.Namespace) -> int:
+    from stepgauge.properties.gauge.report import show_strength
+    from stepgauge.properties.gauge.strength import strength_of
+    from stepgauge.properties.gauge.target import UsageError, known_rule
+    from stepgauge.reference import RULES
+
+    try:
+        rules = [known_rule(name) for name in chosen.rules] or list(RULES)
+    except UsageError as error:
+        return _usage(str(error))
+    found = [strength_of(rule, dialect, chosen.level) for rule in rules for dialect in RULES[rule].dialects]
+    show_strength(found, _console())
     return 0
 
 

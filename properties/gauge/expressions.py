@@ -8,7 +8,7 @@ are generic: none knows of any rule. Edits of statements are in `edits`, and mis
 import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, permutations
 from typing import Any
 
@@ -33,12 +33,13 @@ SIMILAR = (
 class Scope:
     """What can be named in a function: values of any kind, and the numbers among them that are no arrays.
 
-    `steps` are what it computes on its way, each a part of what it assigns.
+    `steps` are what it computes on its way, each a part of what it assigns; `definitions` what each variable is.
     """
 
     values: Sequence[str]
     scalars: Sequence[str]
     steps: Sequence[str] = ()
+    definitions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +185,7 @@ def names(node: ast.expr, place: Place) -> Nodes:
     yield from (_parsed(value) for value in place.scope.values)
     yield from (ast.Constant(0), ast.Constant(1))
     if isinstance(node, ast.Name):
-        yield from (_parsed(step) for step in place.scope.steps)
+        yield from (_parsed(step) for step in place.scope.steps if step != place.scope.definitions.get(node.id))
     if ast.unparse(node).endswith("eps"):
         yield from (ast.Constant(eps) for eps in FIXED_EPS)
     if ast.unparse(node) in place.scope.scalars:
@@ -237,7 +238,8 @@ def functions(node: ast.expr, place: Place) -> Nodes:
     is_value = is_value and not _is_shaped(node)
     if is_value and is_read(node):
         if not isinstance(place.parent, ast.Subscript):
-            yield from (_numpy(name, node) for name in ("sqrt", "mean", "max"))
+            yield _numpy("sqrt", node)
+            yield from (_numpy(name, node) for name in ("mean", "max") if not _is_number(node, place.scope))
         yield ast.BinOp(node, ast.Mult(), node)
 
 
@@ -286,6 +288,12 @@ def _renamed(tree: ast.expr, others: Mapping[str, ast.expr]) -> ast.expr:
 def is_read(node: ast.expr) -> bool:
     """Whether it is a value, and not what one is assigned to."""
     return isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+
+
+def _is_number(node: ast.expr, scope: Scope) -> bool:
+    """Whether it is made of numbers alone."""
+    leaves = (ast.unparse(leaf) for leaf in ast.walk(node) if isinstance(leaf, (ast.Name, ast.Attribute)))
+    return all(leaf in (*scope.scalars, "s", "s.step", "t") or leaf.startswith("self") for leaf in leaves)
 
 
 def _is_shaped(node: ast.expr) -> bool:

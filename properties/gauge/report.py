@@ -18,6 +18,8 @@ from stepgauge.properties.gauge.verdict import Report, environment
 if TYPE_CHECKING:
     from stepgauge.properties.gauge.diagnosis import Diagnosis
     from stepgauge.properties.gauge.recipe import Recipe
+    from stepgauge.properties.gauge.strength import Strength
+    from stepgauge.properties.gauge.text import Hunk
 
 COLOURS = {"conforms": "green", "diverges": "red", "not-established": "yellow", "error": "magenta"}
 SCORES = ("convention", "interface", "contract")
@@ -58,6 +60,24 @@ def show(reports: Sequence[Report], console: Console) -> None:
             console.print(Text(report.target, style="bold"))
             for line in lines:
                 console.print(Text.assemble("  ", line), soft_wrap=True)
+
+
+def show_strength(found: "Sequence[Strength]", console: Console) -> None:
+    """The table of mutants, and below it every survivor that is no equivalent, with the reason."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("rule", "dialect"):
+        table.add_column(heading)
+    for heading in ("mutants", "killed", "equivalent", "missed", "unexplained"):
+        table.add_column(heading, justify="right")
+    for s in found:
+        counts = (s.mutants, s.killed, s.equivalent, s.missed, len(s.unexplained))
+        table.add_row(s.rule, s.dialect, *map(str, counts))
+    console.print(table)
+    for s in found:
+        for survivor in (x for x in s.survivors if not x.equivalent):
+            console.print(Text(f"{s.rule} {s.dialect}: {survivor.reason or 'survives, and nobody has said why'}"))
+            for line in _hunks(survivor.hunks):
+                console.print(line, soft_wrap=True)
 
 
 def _table(reports: Sequence[Report]) -> Table:
@@ -120,7 +140,12 @@ def _diagnosis(diagnosis: "Diagnosis") -> Iterator[Text]:
         shown = ", ".join(f"{name} = {_value(value)}" for name, value in diagnosis.values.items())
         yield Text(f"where the reference has {shown}", style="dim")
     yield Text(_cause(diagnosis), style="bold" if diagnosis.hunks else "")
-    for hunk in diagnosis.hunks:
+    yield from _hunks(diagnosis.hunks)
+
+
+def _hunks(hunks: "Sequence[Hunk]") -> Iterator[Text]:
+    """Edits as a diff."""
+    for hunk in hunks:
         yield Text(f"  {hunk.file}:{hunk.line}", style="dim")
         yield from (Text(f"    - {line}", style="red") for line in hunk.before.splitlines())
         yield from (Text(f"    + {line}", style="green") for line in hunk.after.splitlines())

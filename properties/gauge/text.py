@@ -221,13 +221,15 @@ def scope_of(function: ast.FunctionDef, owner: type | None) -> Scope:
     values = [a for a in arguments if a not in ("self", "s", "pooled")] + assigned + fields_read + numbers + switches
     if "pooled.mean" in loads:
         values.append("pooled.mean")
-    return Scope(list(dict.fromkeys(values)), list(dict.fromkeys([*unpacked, *numbers])), _steps(function))
+    assignments = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    definitions = {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in assignments}
+    scalars = list(dict.fromkeys([*unpacked, *numbers]))
+    return Scope(list(dict.fromkeys(values)), scalars, _steps(assignments), definitions)
 
 
-def _steps(function: ast.FunctionDef) -> list[str]:
+def _steps(assignments: Sequence[ast.Assign]) -> list[str]:
     """What a function computes on its way: the operations and calls that its assignments are made of."""
-    assigned = (node.value for node in ast.walk(function) if isinstance(node, ast.Assign))
-    parts = (part for value in assigned for part in ast.walk(value) if isinstance(part, (ast.BinOp, ast.Call)))
+    parts = (part for node in assignments for part in ast.walk(node.value) if isinstance(part, (ast.BinOp, ast.Call)))
     return list(dict.fromkeys(ast.unparse(part) for part in parts))
 
 

@@ -1,0 +1,140 @@
+"""How much the gauge can miss: every small edit of a rule's text, taken as a target, has to diverge.
+
+A mutant is killed if, on a problem of the level, it raises or leaves every envelope of the text that it was made from.
+What survives computes the same rule (equivalent), or is missed; `survivors.toml` says which, and why. The driver is no
+part of it: what a step of the whole model does wrong is in the catalogue, whose misreadings are mutants, too.
+"""
+
+import re
+import tomllib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stepgauge.properties.gauge.catalogue import misreadings_of
+from stepgauge.properties.gauge.examination import Examination, Level, Options
+from stepgauge.properties.gauge.problem import Problem, distance
+from stepgauge.properties.gauge.target import STRANGERS, make_target
+from stepgauge.properties.gauge.text import DRIVER, Edit, Hunk, Text, text_of
+from stepgauge.properties.gauge.tolerance import envelopes
+from stepgauge.reference import RULES
+
+
+class Survivor(NamedTuple):
+    """A mutant that no problem kills, and why; the reason is empty if nobody has given one."""
+
+    hunks: Sequence[Hunk]
+    equivalent: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Strength:
+    """What became of the mutants of one dialect of a rule."""
+
+    rule: str
+    dialect: str
+    mutants: int
+    survivors: Sequence[Survivor]
+
+    @property
+    def killed(self) -> int:
+        return self.mutants - len(self.survivors)
+
+    @property
+    def equivalent(self) -> int:
+        return sum(s.equivalent for s in self.survivors)
+
+    @property
+    def missed(self) -> int:
+        """Those that compute something else and are known to be missed."""
+        return sum(bool(s.reason) and not s.equivalent for s in self.survivors)
+
+    @property
+    def unexplained(self) -> list[Survivor]:
+        return [s for s in self.survivors if not s.reason]
+
+
+class Trial:
+    """A problem, and what the reference may compute on it."""
+
+    def __init__(self, problem: Problem, dialect: str) -> None:
+        self.problem, self.dialect = problem, dialect
+        self.bounds = [(e.centre, e.allowed("float64")) for e in envelopes(problem, dialect, "float64")]
+
+    def acquits(self, text: Text) -> bool:
+        """Whether the text, as it stands, stays within an envelope."""
+        left = self.bounds
+        try:
+            for t, row in enumerate(text.trajectory(self.problem, text.groups(self.problem, self.dialect))):
+                left = [(centre, allowed) for centre, allowed in left if _inside(row, centre[t], allowed[t])]
+                if not left:
+                    return False
+        except STRANGERS:
+            return False
+        return True
+
+
+def _inside(row: Any, centre: Any, allowed: Any) -> bool:
+    return row.shape == centre.shape and bool(np.all((distance(row, centre) <= allowed) | ~np.isfinite(allowed)))
+
+
+def strength_of(rule: str, dialect: str, level: Level = "standard") -> Strength:
+    """Run every mutant of a rule through the level's problems."""
+    exam = Examination(make_target(rule, RULES[rule], rule), Options(level=level, dialect=dialect))
+    trials = [Trial(problem, dialect) for problem in exam.problems()]
+    text = text_of(rule)
+    mutants, survivors = 0, []
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Python, at odd texts
+        for edits in _mutants(text, trials, dialect):
+            survived = _survives(text, edits, trials)
+            mutants += survived is not None
+            survivors += [edits] if survived else []
+    return Strength(rule, dialect, mutants, [_explained(text.hunks(edits), rule) for edits in survivors])
+
+
+def _mutants(text: Text, trials: Sequence[Trial], dialect: str) -> Iterator[tuple[Edit, ...]]:
+    coverage = text.coverage([trial.problem for trial in trials], dialect)
+    for piece in text.pieces:
+        if piece.module != DRIVER:
+            yield from ((Edit(piece, change),) for change in piece.changes(coverage[piece.module]))
+    yield from (edits for _, _, edits in misreadings_of(text))
+
+
+def _survives(text: Text, edits: Sequence[Edit], trials: list[Trial]) -> bool | None:
+    """Whether no problem kills a mutant; None if it is no text that Python takes."""
+    try:
+        with text.edited(edits):
+            for k, trial in enumerate(trials):
+                if not trial.acquits(text):
+                    trials.insert(0, trials.pop(k))  # who killed one most often kills the next
+                    return False
+    except (SyntaxError, TypeError, ValueError):
+        return None
+    return True
+
+
+@cache
+def _reasons() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("survivors.toml").read_text())["survivor"]
+    return found
+
+
+def _explained(hunks: Sequence[Hunk], rule: str) -> Survivor:
+    """A survivor with the first reason that is given for all of its lines."""
+    before, after = ("\n".join(lines) for lines in zip(*((h.before, h.after) for h in hunks), strict=True))
+    for entry in _reasons():
+        if rule in entry.get("rules", [rule]) and _like(before, entry["before"]) and _like(after, entry["after"]):
+            return Survivor(hunks, entry["equivalent"], entry["reason"])
+    return Survivor(hunks, equivalent=False, reason="")
+
+
+def _like(text: str, pattern: str) -> bool:
+    """Whether a text has a pattern's form, in which * is anything."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
