@@ -240,7 +240,10 @@ class Search:
         name = beside.name if beside else ""
         with np.errstate(all="ignore"), warnings.catch_warnings(), self.text.edited(made):
             warnings.simplefilter("ignore")  # of Python, at odd texts
-            groups = self.text.groups(first.problem, self.dialect)
+            try:
+                groups = self.text.groups(first.problem, self.dialect)
+            except STRANGERS:  # what is made already refuses these hyperparameters
+                return []
             coverage = self.text.coverage([first.problem], self.dialect)
             return [
                 Suspect((*made, Edit(piece, change)), name)

@@ -14,7 +14,7 @@ from stepgauge.properties.gauge.check import CHECKS, DECIDING, Result
 from stepgauge.properties.gauge.demand import lacking
 from stepgauge.properties.gauge.examination import Examination, Options
 from stepgauge.properties.gauge.judge import OPTIONAL, Divergence, Outcome, only_when, shares_of
-from stepgauge.properties.gauge.target import Target, TargetError
+from stepgauge.properties.gauge.target import STRANGERS, Target, TargetError, described
 
 if TYPE_CHECKING:
     from stepgauge.properties.gauge.diagnosis import Diagnosis
@@ -128,6 +128,8 @@ def _diagnosed(exam: Examination, report: Report, dialect: str, start: float) ->
         found = diagnose(exam, report.results, dialect)
     except KeyboardInterrupt:
         raise Interrupted(report) from None
+    except STRANGERS as error:  # the verdict stands without its cause
+        return replace(report, message=f"its cause was not found ({described(error)})")
     seconds = time.perf_counter() - start
     if found is None:
         return replace(report, seconds=seconds)
