@@ -174,6 +174,33 @@ def _same(text: Text, edits: Any, problem: Any, dialect: str, expected: Any) -> 
     return bool(np.array_equal(rows, expected, equal_nan=True))
 
 
+def test_a_failed_search_does_not_cost_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("stepgauge.properties.gauge.diagnosis.diagnose", fails)
+    report = check_optimizer(baselines.SGDDoubledDecay, rule="sgd", level="quick", only="trajectory/*")
+    assert report.verdict == "diverges"
+    assert "no luck" in report.message
+
+
+def test_a_target_that_reaches_nan_is_diagnosed() -> None:
+    class Cubed(torch.optim.SGD):
+        """Divides by zero wherever the parameter is zero."""
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            for group in self.param_groups:
+                for p in (p for p in group["params"] if p.grad is not None):
+                    p.sub_(group["lr"] * p.grad * p / p)
+            return closure
+
+    report = check_optimizer(Cubed, rule="sgd", level="quick", only="trajectory/*")
+    assert report.verdict == "diverges"
+    assert report.divergence is not None
+    assert report.to_dict()["divergence"]["problem"] is not None
+
+
 @pytest.mark.slow
 def test_most_causes_are_named() -> None:
     """Of all misreadings: a goal that was set before there were any edits."""
