@@ -96,7 +96,8 @@ def strength_of(rule: str, dialect: str, level: Level = "standard") -> Strength:
             survived = _survives(text, edits, trials)
             mutants += survived is not None
             survivors += [edits] if survived else []
-    return Strength(rule, dialect, mutants, [_explained(text.hunks(edits), rule) for edits in survivors])
+        explained = [_explained(text.hunks(edits), rule) for edits in survivors]
+    return Strength(rule, dialect, mutants, explained)
 
 
 def _mutants(text: Text, trials: Sequence[Trial], dialect: str) -> Iterator[tuple[Edit, ...]]:
