@@ -13,11 +13,11 @@ from stepgauge.properties.gauge.text import Edit, Piece, Text
 
 
 class Misreading(NamedTuple):
-    """A named way to read a rule otherwise; `link` points at a port that does, if one is known."""
+    """A way to read a rule otherwise, with a name if it is known; `link` points at a port that does."""
 
-    name: str
-    link: str
     edits: tuple[Edit, ...]
+    name: str = ""
+    link: str = ""
 
 
 @cache
@@ -31,12 +31,10 @@ def _normal(text: str) -> str:
     return text if text.startswith("def ") else ast.unparse(ast.parse(text)).strip()
 
 
+@cache
 def misreadings_of(text: Text) -> list[Misreading]:
     """The entries that hold for a rule, as edits of its text."""
-    if "misreadings" not in vars(text):
-        vars(text)["misreadings"] = list(_applied(text))
-    found: list[Misreading] = vars(text)["misreadings"]
-    return found
+    return list(_applied(text))
 
 
 def _applied(text: Text) -> Iterator[Misreading]:
@@ -45,7 +43,7 @@ def _applied(text: Text) -> Iterator[Misreading]:
     for entry in entries():
         if entry["edits"].keys() <= everything:
             edits = [_edit(piece, entry["edits"]) for piece, has in pieces if not has.isdisjoint(entry["edits"])]
-            yield Misreading(entry["name"], entry.get("link", ""), tuple(edits))
+            yield Misreading(tuple(edits), entry["name"], entry.get("link", ""))
 
 
 def _stands_in(piece: Piece, text: Text) -> frozenset[str]:

@@ -11,21 +11,20 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cached_property, partial
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.catalogue import misreadings_of
+from stepgauge.properties.gauge.catalogue import Misreading, misreadings_of
 from stepgauge.properties.gauge.check import Result
 from stepgauge.properties.gauge.drawing import foci_of, problems_of
-from stepgauge.properties.gauge.edits import Change
 from stepgauge.properties.gauge.examination import Examination
 from stepgauge.properties.gauge.judge import Divergence, Outcome, judge, worst_of
 from stepgauge.properties.gauge.problem import Problem, Settings, distance, trajectory
 from stepgauge.properties.gauge.recipe import Recipe, expand
 from stepgauge.properties.gauge.shrinking import shrunk
 from stepgauge.properties.gauge.target import STRANGERS, StepError, TargetError
-from stepgauge.properties.gauge.text import Edit, Hunk, Piece, Text, short, text_of, traced
+from stepgauge.properties.gauge.text import Edit, Hunk, Text, short, text_of, traced
 from stepgauge.properties.gauge.tolerance import envelopes
 from stepgauge.reference import RULES, Array
 
@@ -35,14 +34,6 @@ TRIED = 4  # of the edits that explain most
 PAIRED = 1  # of them, that a second edit is sought for
 MOSTLY = 0.75  # of the witnesses: where an edited text is singular, rounding decides what it computes
 SEED = 7919  # apart from what any user chooses
-
-
-class Suspect(NamedTuple):
-    """Edits of the reference's text that might be what a target computes; catalogued ones have a name."""
-
-    edits: tuple[Edit, ...]
-    name: str = ""
-    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,7 +138,7 @@ class Search:
             or self._guess(found, singles)
         )
 
-    def _first_cause(self, found: Diagnosis, suspects: Sequence[Suspect], share: float = 1.0) -> Diagnosis | None:
+    def _first_cause(self, found: Diagnosis, suspects: Sequence[Misreading], share: float = 1.0) -> Diagnosis | None:
         """The first suspect that explains this share of the witnesses and is confirmed."""
         for suspect in suspects[:TRIED]:
             explained = sum(self._explains(w, suspect.edits) for w in self.witnesses)
@@ -172,14 +163,14 @@ class Search:
                     return replace(found, hunks=[hunk], name=name, explained=explained, confirmed_on=confirmed)
         return None
 
-    def _guess(self, found: Diagnosis, suspects: Sequence[Suspect]) -> Diagnosis:
+    def _guess(self, found: Diagnosis, suspects: Sequence[Misreading]) -> Diagnosis:
         """The suspect that explains most, if it is more than half."""
         if not suspects:
             return found
         explained = self._explained(suspects[0])
         return self._of(found, suspects[0], explained, 0) if 2 * explained > len(self.witnesses) else found
 
-    def _of(self, found: Diagnosis, suspect: Suspect, explained: int, confirmed: int) -> Diagnosis:
+    def _of(self, found: Diagnosis, suspect: Misreading, explained: int, confirmed: int) -> Diagnosis:
         return replace(
             found,
             hunks=self.text.hunks(suspect.edits),
@@ -189,19 +180,19 @@ class Search:
             confirmed_on=confirmed,
         )
 
-    def _ranked(self, suspects: Sequence[Suspect]) -> list[Suspect]:
+    def _ranked(self, suspects: Sequence[Misreading]) -> list[Misreading]:
         """Those that explain most come first, and among them the known ones, then the smallest."""
         explained = {suspect: self._explained(suspect) for suspect in suspects}
         most = max(explained.values(), default=0)
         plausible = [suspect for suspect in suspects if 2 * explained[suspect] >= most]
         return sorted(plausible, key=lambda s: (-explained[s], not s.name, self._cost(s.edits)))
 
-    def _explained(self, suspect: Suspect) -> int:
+    def _explained(self, suspect: Misreading) -> int:
         return sum(self._agrees(witness, suspect.edits) for witness in self.witnesses)
 
-    def _pairs(self, singles: Sequence[Suspect]) -> list[Suspect]:
+    def _pairs(self, singles: Sequence[Misreading]) -> list[Misreading]:
         """The best edits with a second one beside them, for what they leave unexplained."""
-        pairs: list[Suspect] = []
+        pairs: list[Misreading] = []
         for single in singles[:PAIRED]:
             left = [w for w in self.witnesses if not self._agrees(w, single.edits)]
             if left:
@@ -229,12 +220,11 @@ class Search:
         step = max(1, len(self.failing) // WITNESSES)
         return [self._witness(outcome.problem) for outcome in self.failing[::step][:WITNESSES]]
 
-    def _catalogued(self, first: Witness) -> list[Suspect]:
+    def _catalogued(self, first: Witness) -> list[Misreading]:
         """The known misreadings that agree with the target on the smallest problem."""
-        known = [Suspect(edits, name, link) for name, link, edits in misreadings_of(self.text)]
-        return [suspect for suspect in known if self._agrees(first, suspect.edits)]
+        return [known for known in misreadings_of(self.text) if self._agrees(first, known.edits)]
 
-    def _edits(self, first: Witness, beside: Suspect | None = None) -> list[Suspect]:
+    def _edits(self, first: Witness, beside: Misreading | None = None) -> list[Misreading]:
         """The small edits that agree with the target on one problem, beside others that are made already."""
         made = beside.edits if beside else ()
         name = beside.name if beside else ""
@@ -246,16 +236,15 @@ class Search:
                 return []
             coverage = self.text.coverage([first.problem], self.dialect)
             return [
-                Suspect((*made, Edit(piece, change)), name)
+                Misreading((*made, Edit(piece, change)), name)
                 for piece in self.text.pieces
                 for change in piece.changes(coverage[piece.module])
-                if self._holds(piece, change, first, groups)
+                if self._holds(Edit(piece, change), first, groups)
             ]
 
-    def _holds(self, piece: Piece, change: Change, witness: Witness, groups: Sequence[Any]) -> bool:
+    def _holds(self, edit: Edit, witness: Witness, groups: Sequence[Any]) -> bool:
         try:
-            with piece.restored(), change:
-                piece.install()
+            with self.text.edited([edit]):
                 return witness.agrees(self.text, groups)
         except STRANGERS:  # an odd text may raise anything
             return False

@@ -6,6 +6,7 @@ fewer steps, one parameter, one group, plain gradients, parts of the rule switch
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from stepgauge.properties.gauge.problem import Settings
@@ -58,15 +59,8 @@ def _simpler(recipe: Recipe, fixed: Mapping[str, Any]) -> Iterator[Recipe]:
     yield from _switched_off(recipe, fixed)
     for k, shape in enumerate(recipe.shapes):
         for smaller in ((1,), (3,), (2, 2)):
-            if len(smaller) <= len(shape) and _size(smaller) < _size(shape):
+            if len(smaller) <= len(shape) and prod(smaller) < prod(shape):
                 yield replace(recipe, shapes=(*recipe.shapes[:k], smaller, *recipe.shapes[k + 1 :]))
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def _switched_off(recipe: Recipe, fixed: Mapping[str, Any]) -> Iterator[Recipe]:

@@ -105,7 +105,7 @@ def _mutants(text: Text, trials: Sequence[Trial], dialect: str) -> Iterator[tupl
     for piece in text.pieces:
         if piece.module != DRIVER:
             yield from ((Edit(piece, change),) for change in piece.changes(coverage[piece.module]))
-    yield from (edits for _, _, edits in misreadings_of(text))
+    yield from (misreading.edits for misreading in misreadings_of(text))
 
 
 def _survives(text: Text, edits: Sequence[Edit], trials: list[Trial]) -> bool | None:

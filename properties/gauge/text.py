@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
@@ -310,11 +310,7 @@ def _differences(before: Sequence[tuple[str, int]], after: Sequence[str], file: 
             yield Hunk(file, line, "\n".join(text for text, _ in before[a:b]), "\n".join(after[c:d]))
 
 
-TEXTS: dict[str, Text] = {}
-
-
+@cache
 def text_of(rule: str) -> Text:
     """The editable text of a rule, made once."""
-    if rule not in TEXTS:
-        TEXTS[rule] = Text(RULES[rule])
-    return TEXTS[rule]
+    return Text(RULES[rule])
