@@ -104,7 +104,7 @@ def _of_moves(function: ast.FunctionDef, scope: Scope, coverage: Coverage) -> It
             out = Change(source.statement, source.parent, source.field, source.index, left)
             for place, term in terms:
                 if place.statement is not source.statement and is_read(term):
-                    new = ast.fix_missing_locations(ast.copy_location(ast.BinOp(term, node.op, moved), term))
+                    new = _located(ast.BinOp(term, node.op, moved), term)
                     yield Change(place.statement, place.parent, place.field, place.index, new, beside=out)
 
 
@@ -183,8 +183,12 @@ def _of_expressions(statement: ast.stmt, scope: Scope, coverage: Coverage) -> It
                 text = ast.dump(new)
                 if text not in seen:
                     seen.add(text)
-                    ast.fix_missing_locations(ast.copy_location(new, node))
-                    yield Change(statement, parent, name, index, new)
+                    yield Change(statement, parent, name, index, _located(new, node))
+
+
+def _located(new: ast.expr, old: ast.expr) -> ast.expr:
+    """What stands in place of a node stands where that did; a part of it keeps its own place, by which it is covered."""
+    return ast.fix_missing_locations(new if hasattr(new, "lineno") else ast.copy_location(new, old))
 
 
 def _held(parent: ast.AST, coverage: Coverage) -> Iterator[tuple[ast.AST, str, int | None, ast.expr]]:

@@ -232,7 +232,7 @@ def functions(node: ast.expr, place: Place) -> Nodes:
         for k, keyword in enumerate(node.keywords):
             yield ast.Call(node.func, node.args, [*node.keywords[:k], *node.keywords[k + 1 :]])
             if keyword.arg == "axis":
-                other = ast.keyword("axis", ast.Constant(1 - ast.literal_eval(keyword.value)))
+                other = ast.keyword("axis", _other_axis(ast.literal_eval(keyword.value)))
                 yield ast.Call(node.func, node.args, [*node.keywords[:k], other, *node.keywords[k + 1 :]])
     is_value = isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.BinOp)) and not place.is_tested
     is_value = is_value and not _is_shaped(node)
@@ -294,6 +294,10 @@ def _is_number(node: ast.expr, scope: Scope) -> bool:
     """Whether it is made of numbers alone."""
     leaves = (ast.unparse(leaf) for leaf in ast.walk(node) if isinstance(leaf, (ast.Name, ast.Attribute)))
     return all(leaf in (*scope.scalars, "s", "s.step", "t") or leaf.startswith("self") for leaf in leaves)
+
+
+def _other_axis(axis: int | tuple[int, ...]) -> ast.expr:
+    return _parsed(str(axis[::-1] if isinstance(axis, tuple) else abs(axis - 1)))
 
 
 def _is_shaped(node: ast.expr) -> bool:

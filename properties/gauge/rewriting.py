@@ -1,7 +1,7 @@
 """Edited copies of the reference's text, executed.
 
-A rule's module and the parts it imports are parsed, transformed and executed as new modules; the reference itself is
-never touched. The contract (`rule`), the driver and the unfolding of layers stay as they are: they feed a rule.
+Modules and the parts they import are parsed, transformed and executed as new modules; the reference itself is never
+touched. The contract (`rule`) stays as it is, and for a rule's copy what feeds it: the driver, the unfolding of layers.
 """
 
 import ast
@@ -9,14 +9,15 @@ import builtins
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from types import ModuleType
 from typing import Any
 
 from stepgauge.reference import Rule
 
 PACKAGE = "stepgauge.reference"
-KEPT = {PACKAGE, *(f"{PACKAGE}.{part}" for part in ("rule", "driver", "network", "layers"))}
+CONTRACT = f"{PACKAGE}.rule"
+FEEDING = tuple(f"{PACKAGE}.{part}" for part in ("driver", "network", "layers"))
 
 Transformation = Callable[[str, ast.Module], ast.Module]
 
@@ -40,18 +41,20 @@ def execute(module: str, tree: ast.Module, names: Mapping[str, Any] | None = Non
 
 
 def copies(
-    rule: type[Rule],
+    modules: Sequence[str],
     transform: Transformation,
     names: Mapping[str, Any] | None = None,
     stand_ins: Mapping[str, Any] | None = None,
+    kept: Set[str] = frozenset(),
 ) -> dict[str, ModuleType]:
-    """A transformed copy of every module of a rule's text, by name.
+    """A transformed copy of modules of the reference, and of all that they import of it, by name.
 
     Args:
-        rule: a rule of the reference.
+        modules: by name.
         transform: turns the tree of a named module into the one to execute; may change it in place.
         names: what the transformed text refers to beyond its own imports.
         stand_ins: modules to import in place of the ones so named.
+        kept: modules that are not copied, beside the contract.
     """
     made: dict[str, ModuleType] = {}
 
@@ -64,15 +67,17 @@ def copies(
     def import_copy(name: str, *context: Any) -> Any:
         if name in (stand_ins or {}):
             return (stand_ins or {})[name]
-        if name.startswith(f"{PACKAGE}.") and name not in KEPT:
+        if name.startswith(f"{PACKAGE}.") and name not in {CONTRACT, *kept}:
             return load(name)
         return __import__(name, *context)
 
-    load(rule.__module__)
+    for module in modules:
+        load(module)
     return made
 
 
 def rewrite(rule: type[Rule], transform: Transformation, *context: Mapping[str, Any]) -> type[Rule]:
-    """The class `rule` of a transformed copy of its text; see `copies`."""
-    copy: type[Rule] = getattr(copies(rule, transform, *context)[rule.__module__], rule.__name__)
+    """The class `rule` of a transformed copy of its text alone; see `copies`."""
+    made = copies([rule.__module__], transform, *context, kept=set(FEEDING))
+    copy: type[Rule] = getattr(made[rule.__module__], rule.__name__)
     return copy

@@ -10,7 +10,7 @@ Comparisons decide between branches. Each run records its decisions in order, or
 
 import ast
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -211,8 +211,13 @@ def instrumented(rule: type[Rule]) -> Instrumented:
     return instrument(rule, lambda _, tree: tree)
 
 
-def instrument(rule: type[Rule], transform: Transformation, arithmetic: Arithmetic | None = None) -> Instrumented:
-    """The same of the rule's transformed text."""
+def instrument(
+    rule: type[Rule],
+    transform: Transformation,
+    arithmetic: Arithmetic | None = None,
+    stand_ins: Mapping[str, Any] | None = None,
+) -> Instrumented:
+    """The same of the rule's transformed text, which imports `stand_ins` in place of the modules so named."""
     arithmetic = arithmetic or Arithmetic()
     names = {
         "_operate": arithmetic.operate,
@@ -220,5 +225,6 @@ def instrument(rule: type[Rule], transform: Transformation, arithmetic: Arithmet
         "_decide": arithmetic.decide,
         "_operators": {op.__name__: function for op, function in OPERATORS.items()},
     }
-    copy = rewrite(rule, lambda m, tree: _Instrument().visit(transform(m, tree)), names, {"numpy": arithmetic})
+    imported = {"numpy": arithmetic, **(stand_ins or {})}
+    copy = rewrite(rule, lambda m, tree: _Instrument().visit(transform(m, tree)), names, imported)
     return copy, arithmetic

@@ -2,7 +2,7 @@
 
 A mutant is killed if, on a problem of the level, it raises or leaves every envelope of the text that it was made from.
 What survives computes the same rule (equivalent), or is missed; `survivors.toml` says which, and why. The driver is no
-part of it: what a step of the whole model does wrong is in the catalogue, whose misreadings are mutants, too.
+part of it, nor is the unfolding of layers: what they do wrong is in the catalogue, whose misreadings are mutants, too.
 """
 
 import re
@@ -19,8 +19,9 @@ import numpy as np
 from stepgauge.properties.gauge.catalogue import misreadings_of
 from stepgauge.properties.gauge.examination import Examination, Level, Options
 from stepgauge.properties.gauge.problem import Problem, distance
+from stepgauge.properties.gauge.rewriting import FEEDING
 from stepgauge.properties.gauge.target import STRANGERS, make_target
-from stepgauge.properties.gauge.text import DRIVER, Edit, Hunk, Text, text_of
+from stepgauge.properties.gauge.text import Edit, Hunk, Text, text_of
 from stepgauge.properties.gauge.tolerance import envelopes
 from stepgauge.reference import RULES
 
@@ -103,13 +104,13 @@ def strength_of(rule: str, dialect: str, level: Level = "standard") -> Strength:
 def _mutants(text: Text, trials: Sequence[Trial], dialect: str) -> Iterator[tuple[Edit, ...]]:
     coverage = text.coverage([trial.problem for trial in trials], dialect)
     for piece in text.pieces:
-        if piece.module != DRIVER:
+        if piece.module not in FEEDING:
             yield from ((Edit(piece, change),) for change in piece.changes(coverage[piece.module]))
     yield from (misreading.edits for misreading in misreadings_of(text))
 
 
 def _survives(text: Text, edits: Sequence[Edit], trials: list[Trial]) -> bool | None:
-    """Whether no problem kills a mutant; None if it is no text that Python takes."""
+    """Whether no problem kills a mutant; None if it is no text that Python takes, or the text that it was."""
     try:
         with text.edited(edits):
             for k, trial in enumerate(trials):
@@ -118,7 +119,7 @@ def _survives(text: Text, edits: Sequence[Edit], trials: list[Trial]) -> bool | 
                     return False
     except (SyntaxError, TypeError, ValueError):
         return None
-    return True
+    return True if text.hunks(edits) else None
 
 
 @cache

@@ -22,14 +22,15 @@ import numpy as np
 from stepgauge.properties.gauge.edits import Change, Coverage, Position, changes
 from stepgauge.properties.gauge.expressions import Scope
 from stepgauge.properties.gauge.problem import Problem, trajectory
-from stepgauge.properties.gauge.rewriting import PACKAGE, copies, execute, file_of, parse
+from stepgauge.properties.gauge.rewriting import FEEDING, copies, file_of
 from stepgauge.properties.gauge.stochastic import AnyArithmetic, instrument
 from stepgauge.properties.gauge.target import STRANGERS
 from stepgauge.properties.gauge.tolerance import Envelope, Reference, amplitude_of, continued
 from stepgauge.reference import RULES, Array, Rule
 
-DRIVER = f"{PACKAGE}.driver"
+DRIVER, NETWORK, LAYERS = FEEDING
 DRIVEN = ("_step", "_pool", "_opposite")  # the rest of the driver is no part of what is published
+REFUSING = ("check", "require_layer", "_require_fit", "__post_init__")  # which compute nothing
 POOLS = ("nothing", "group", "all")
 
 
@@ -97,13 +98,11 @@ class Edit(NamedTuple):
 
 
 class Text:
-    """An editable copy of a rule's text, driver included."""
+    """An editable copy of a rule's text, and of what feeds it: the driver, and the unfolding of layers."""
 
     def __init__(self, rule: type[Rule]) -> None:
         self.trees: dict[str, ast.Module] = {}
-        self.modules = copies(rule, self._kept)
-        self.trees[DRIVER] = parse(DRIVER)
-        self.modules[DRIVER] = execute(DRIVER, self.trees[DRIVER])
+        self.modules = copies([rule.__module__, DRIVER], self._kept)
         self.rule: type[Rule] = getattr(self.modules[rule.__module__], rule.__name__)
 
     def _kept(self, module: str, tree: ast.Module) -> ast.Module:
@@ -112,16 +111,17 @@ class Text:
 
     @cached_property
     def pieces(self) -> list[Piece]:
-        return [piece for module in self.trees for piece in self._pieces_of(module)]
+        unused = () if self.rule.sees_layers else (NETWORK, LAYERS)
+        return [piece for module in self.trees if module not in unused for piece in self._pieces_of(module)]
 
     def _pieces_of(self, module: str) -> Iterator[Piece]:
         for node in self.trees[module].body:
-            if isinstance(node, ast.FunctionDef) and (module != DRIVER or node.name in DRIVEN):
+            if isinstance(node, ast.FunctionDef) and _computes(module, node):
                 yield _function(module, node, getattr(self.modules[module], node.name))
             elif isinstance(node, ast.ClassDef) and module != DRIVER:
                 owner = getattr(self.modules[module], node.name)
                 for held in node.body:
-                    if isinstance(held, ast.FunctionDef) and held.name != "check":  # which computes nothing
+                    if isinstance(held, ast.FunctionDef) and _computes(module, held):
                         live = vars(owner)[held.name]
                         seen_by = self.rule if issubclass(self.rule, owner) else owner
                         yield _function(module, held, live.fget if isinstance(live, property) else live, seen_by)
@@ -174,7 +174,8 @@ class Text:
         arithmetic = AnyArithmetic()
         with self.edited(edits), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            rule, _ = instrument(RULES[problem.rule], lambda module, _: deepcopy(self.trees[module]), arithmetic)
+            fed = {module: self.modules[module] for module in FEEDING}
+            rule, _ = instrument(RULES[problem.rule], lambda module, _: deepcopy(self.trees[module]), arithmetic, fed)
             amplitude = amplitude_of(problem.rule, "float64")
             groups = problem.rule_groups(rule, dialect)
             reference = Reference(problem, groups, arithmetic, amplitude, self.modules[DRIVER])
@@ -200,6 +201,11 @@ def traced(trace: Any) -> Iterator[None]:
         yield
     finally:
         sys.settrace(outer)
+
+
+def _computes(module: str, function: ast.FunctionDef) -> bool:
+    """Whether a function is part of what is published: not if all that it does is to refuse."""
+    return function.name in DRIVEN if module == DRIVER else function.name not in REFUSING
 
 
 def _function(module: str, node: ast.FunctionDef, live: Any, owner: type | None = None) -> Piece:
