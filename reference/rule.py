@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass, fields, replace
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
@@ -100,7 +101,13 @@ class Rule(ABC):
 
     @classmethod
     def hyperparameter_names(cls) -> tuple[str, ...]:
-        return tuple(f.name for f in fields(cls) if f.name != "dialect")
+        return tuple(cls._kinds())
+
+    @classmethod
+    @lru_cache(maxsize=64)  # a rule that steps by another makes one in every step
+    def _kinds(cls) -> dict[str, Any]:
+        """The types that the hyperparameters are annotated with."""
+        return {f.name: f.type for f in fields(cls) if f.name != "dialect"}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -117,7 +124,7 @@ class Rule(ABC):
         Raises:
             ValueError: it is out of range, not a number, or NaN.
         """
-        kind = next(f.type for f in fields(cls) if f.name == name)
+        kind = cls._kinds()[name]
         if kind is bool:
             return cls._in_range(name, value, value, bool, (bool, np.bool_), EITHER)
         if kind == int | None:

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 
 from stepgauge.properties.gauge.catalogue import Misreading, misreadings_of
-from stepgauge.properties.gauge.check import Result
 from stepgauge.properties.gauge.drawing import foci_of, problems_of
 from stepgauge.properties.gauge.examination import Examination
-from stepgauge.properties.gauge.judge import Divergence, Outcome, judge, worst_of
-from stepgauge.properties.gauge.problem import Problem, Settings, distance, trajectory
+from stepgauge.properties.gauge.judge import Divergence, Outcome, judge
+from stepgauge.properties.gauge.problem import Problem
 from stepgauge.properties.gauge.recipe import Recipe, expand
 from stepgauge.properties.gauge.shrinking import shrunk
 from stepgauge.properties.gauge.target import STRANGERS, StepError, TargetError
-from stepgauge.properties.gauge.text import Edit, Hunk, Text, short, text_of, traced
-from stepgauge.properties.gauge.tolerance import envelopes
-from stepgauge.reference import RULES, Array
+from stepgauge.properties.gauge.text import DRIVER, Edit, Hunk, Text, short, text_of, traced
+from stepgauge.properties.gauge.tolerance import ROUNDOFF
+from stepgauge.properties.gauge.witness import COARSER, Witness
+from stepgauge.reference import RULES
 
 CONFIRMATIONS = 3
 WITNESSES = 12  # failing problems, beside the smallest, that an edit has to explain
@@ -69,43 +69,9 @@ class Diagnosis:
         return [{**hunk._asdict(), "confirmed_on": self.confirmed_on, **more} for hunk in self.hunks]
 
 
-class Witness:
-    """A problem on which the target diverges, and what it computes there."""
-
-    def __init__(self, problem: Problem, got: Array, dialect: str) -> None:
-        self.problem, self.got, self.dialect = problem, got, dialect
-        nominal = envelopes(problem, dialect, "float64")[0]
-        allowed = nominal.allowed("float64")
-        start = np.concatenate([p.ravel() for p in problem.initial])
-        with np.errstate(all="ignore"):
-            apart = distance(got, nominal.centre)
-            near = 64 * allowed + 1e-7 * np.abs(got - start)
-            self.near = np.where(apart > allowed, np.fmin(near, apart / 8), near)
-
-    def agrees(self, text: Text, groups: Sequence[Any]) -> bool:
-        """Whether the text, as it stands, computes about what the target does; coarsely, but quickly."""
-        return self.follows(text.trajectory(self.problem, groups))
-
-    def follows(self, trajectory: Iterator[Array]) -> bool:
-        """Whether a trajectory is near the target's; it is computed as far as it is."""
-        rows = zip(trajectory, self.got, self.near, strict=False)
-        return all(row.shape == got.shape and bool(np.all(distance(row, got) <= near)) for row, got, near in rows)
-
-    def confirms(self, text: Text, edits: Sequence[Edit]) -> bool:
-        """Whether the target is within what rounding may do to the edited text."""
-        found = text.envelopes(self.problem, self.dialect, edits)
-        return any(worst_of(self.got, e.centre, e.allowed("float64")).share <= 1 for e in found)
-
-    @cached_property
-    def diverges(self) -> bool:
-        """Whether the target is out of what rounding may do to the reference."""
-        found = envelopes(self.problem, self.dialect, "float64")
-        return all(worst_of(self.got, e.centre, e.allowed("float64")).share > 1 for e in found)
-
-
-def diagnose(exam: Examination, results: Sequence[Result], dialect: str) -> Diagnosis | None:
-    """Why the target does not follow a dialect, by the problems on which it leaves it in float64; None without any."""
-    return Search(exam, dialect, [o for r in results for o in r.outcomes if o.judged]).diagnose()
+def diagnose(exam: Examination, outcomes: Sequence[Outcome], dialect: str) -> Diagnosis | None:
+    """Why the target does not follow a dialect, by the problems on which it leaves it; None without any."""
+    return Search(exam, dialect, outcomes).diagnose()
 
 
 class Search:
@@ -114,25 +80,30 @@ class Search:
     def __init__(self, exam: Examination, dialect: str, outcomes: Sequence[Outcome]) -> None:
         self.exam, self.dialect = exam, dialect
         self.text = text_of(exam.target.rule)
-        failing = [o for o in outcomes if dialect in o.divergences and o.dtype == "float64" and o.problem.recipe]
+        failing = [o for o in outcomes if dialect in o.divergences and o.problem.recipe]
+        self.dtype = "float64" if any(o.dtype == "float64" for o in failing) else "float32"
+        failing = [o for o in failing if o.dtype == self.dtype]
         self.failing = sorted(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size))
 
     def diagnose(self) -> Diagnosis | None:
-        """The cause, else the best guess, else the smallest problem alone; None where nothing diverges in float64."""
+        """The cause, else the best guess, else the smallest problem alone; None where no trajectory diverges."""
         if not self.failing:
             return None
         smallest = self._smallest(self.failing[0].problem)
-        outcome = judge(self.exam.target, smallest, "float64", (self.dialect,))
+        outcome = judge(self.exam.target, smallest, self.dtype, (self.dialect,))
         values = values_at(self.text, smallest, self.dialect, outcome.divergences[self.dialect])
         found = Diagnosis(outcome, values, failing=len(self.witnesses))
         first = self._witness(smallest)
-        singles = self._ranked([*self._catalogued(first), *self._edits(first)])
         kin = self._kin(found, first)
-        cause = self._first_cause(found, singles)
+        known = self._catalogued(first)
+        cause = self._first_cause(found, self._ranked(known))
+        singles = [] if cause else self._ranked([*known, *self._edits(first)])
+        cause = cause or self._first_cause(found, singles)
         if kin:
             return replace(cause, name=kin.name) if cause else kin
         return (
             cause
+            or self._coarse(found)
             or self._first_cause(found, self._pairs(singles))
             or self._first_cause(found, singles, MOSTLY)
             or self._guess(found, singles)
@@ -153,13 +124,28 @@ class Search:
         """Another rule, or another dialect of this one, if the target computes that."""
         own = (self.exam.target.rule, self.dialect)
         for rule, dialect in ((r, d) for r in RULES for d in RULES[r].dialects if (r, d) != own):
-            is_it = partial(_is_rule, rule=rule, dialect=dialect)
+            is_it = partial(Witness.is_rule, rule=rule, dialect=dialect)
             if all(is_it(w) for w in (first, *self.witnesses)):
                 confirmed = self._confirmed(is_it, is_it)
                 if confirmed >= CONFIRMATIONS:
                     hunk = Hunk(short(RULES[own[0]].__module__), 1, " ".join(own), f"{rule} {dialect}")
                     explained = len(self.witnesses)
                     name = f"it computes {rule} ({dialect})"
+                    return replace(found, hunks=[hunk], name=name, explained=explained, confirmed_on=confirmed)
+        return None
+
+    def _coarse(self, found: Diagnosis) -> Diagnosis | None:
+        """A coarser precision, if the target rounds to it somewhere and computes the rule but for that."""
+        coarser = {name: u for name, u in COARSER.items() if u > ROUNDOFF[self.dtype]}
+        for name, roundoff in coarser.items():
+            within = partial(Witness.within, roundoff=roundoff)
+            rounding = [w for w in self.witnesses if within(w) and w.rounds(roundoff)]
+            if 2 * len(rounding) > len(self.witnesses) and all(map(within, self.witnesses)):
+                confirmed = self._confirmed(within, within)
+                if confirmed >= CONFIRMATIONS:
+                    hunk = Hunk(short(DRIVER), 1, self.dtype, name)
+                    explained = len(self.witnesses)
+                    name = f"something is kept or computed in {name}"
                     return replace(found, hunks=[hunk], name=name, explained=explained, confirmed_on=confirmed)
         return None
 
@@ -191,9 +177,11 @@ class Search:
         return sum(self._agrees(witness, suspect.edits) for witness in self.witnesses)
 
     def _pairs(self, singles: Sequence[Misreading]) -> list[Misreading]:
-        """The best edits with a second one beside them, for what they leave unexplained."""
+        """The best edits, if they are plausible by themselves, with a second one for what they leave unexplained."""
         pairs: list[Misreading] = []
         for single in singles[:PAIRED]:
+            if 4 * self._explained(single) < len(self.witnesses):
+                break
             left = [w for w in self.witnesses if not self._agrees(w, single.edits)]
             if left:
                 pairs += self._edits(left[0], single)
@@ -204,7 +192,7 @@ class Search:
 
         def fails(recipe: Recipe) -> bool:
             try:
-                outcome = judge(self.exam.target, expand(recipe), "float64", (self.dialect,))
+                outcome = judge(self.exam.target, expand(recipe), self.dtype, (self.dialect,))
             except (TypeError, ValueError):  # not every combination of the simpler parts is a problem
                 return False
             return not outcome.ambiguous and self.dialect in outcome.divergences
@@ -212,7 +200,7 @@ class Search:
         return expand(shrunk(problem.recipe, self.exam.fixed, fails))
 
     def _witness(self, problem: Problem) -> Witness:
-        return Witness(problem, self.exam.target.run(problem), self.dialect)
+        return Witness(self.exam.target, problem, self.dialect, self.dtype)
 
     @cached_property
     def witnesses(self) -> list[Witness]:
@@ -302,18 +290,6 @@ class Search:
             maximize = target.takes_maximize
             recipes = problems_of(target.rule, count, seed + k, fixed=self.exam.fixed, maximize=maximize, only=only)
             yield from map(expand, recipes)
-
-
-def _is_rule(witness: Witness, rule: str, dialect: str) -> bool:
-    """Whether another rule, with the hyperparameters that it shares, computes about what the target does."""
-    names = RULES[rule].hyperparameter_names()
-    shared = [Settings({n: v for n, v in h.items() if n in names}, members) for h, members in witness.problem.groups]
-    problem = replace(witness.problem, rule=rule, groups=tuple(shared))
-    try:
-        with np.errstate(all="ignore"):
-            return witness.follows(trajectory(problem, problem.rule_groups(RULES[rule], dialect)))
-    except (TypeError, ValueError):  # it needs others, or refuses these
-        return False
 
 
 def values_at(text: Text, problem: Problem, dialect: str, divergence: Divergence) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _of_expressions(statement: ast.stmt, scope: Scope, coverage: Coverage) -> It
 
 
 def _located(new: ast.expr, old: ast.expr) -> ast.expr:
-    """What replaces a node stands where that stood; a part of it keeps its own place, by which it is known as covered."""
+    """What replaces a node stands where that stood; a part of it keeps its own place, where it was covered."""
     return ast.fix_missing_locations(new if hasattr(new, "lineno") else ast.copy_location(new, old))
 
 

@@ -97,6 +97,7 @@ def operators(node: ast.expr, _: Place) -> Nodes:
         yield ast.Call(ast.Name("round", ast.Load()), [ast.BinOp(node.left, ast.Div(), node.right)], [])
         up = ast.BinOp(ast.UnaryOp(ast.USub(), node.left), ast.FloorDiv(), node.right)
         yield ast.UnaryOp(ast.USub(), up)
+        yield _parsed("(2 * ({0}) + {1}) // (2 * ({1}))".format(*map(ast.unparse, (node.left, node.right))))  # half: up
     elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ORDERINGS):
         yield from (ast.Compare(node.left, [op()], node.comparators) for op in ORDERINGS)
     elif isinstance(node, ast.Compare) and type(node.ops[0]) in NEGATIONS:

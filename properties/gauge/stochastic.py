@@ -146,8 +146,11 @@ class Arithmetic:
 class AnyArithmetic(Arithmetic):
     """For edited texts, which may call any function: one whose rounding is not stated has a rounding of its result."""
 
-    def mean(self, x: Array, **axes: Any) -> Any:
-        return self.sum(x, **axes) * (np.sum(x, **axes).size / x.size)
+    def sum(self, x: Any, **axes: Any) -> Any:
+        return super().sum(np.asarray(x), **axes)
+
+    def mean(self, x: Any, **axes: Any) -> Any:
+        return self.sum(x, **axes) * (np.sum(x, **axes).size / np.size(x))
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -169,17 +169,19 @@ class Text:
                 edit.piece.install()
             yield
 
-    def envelopes(self, problem: Problem, dialect: str, edits: Sequence[Edit]) -> list[Envelope]:
-        """What rounding may do to the edited text on a problem, in float64."""
+    def envelopes(
+        self, problem: Problem, dialect: str, edits: Sequence[Edit], dtype: str = "float64"
+    ) -> list[Envelope]:
+        """What rounding in `dtype` may do to the edited text on a problem."""
         arithmetic = AnyArithmetic()
         with self.edited(edits), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             fed = {module: self.modules[module] for module in FEEDING}
             rule, _ = instrument(RULES[problem.rule], lambda module, _: deepcopy(self.trees[module]), arithmetic, fed)
-            amplitude = amplitude_of(problem.rule, "float64")
+            amplitude = amplitude_of(problem.rule, dtype)
             groups = problem.rule_groups(rule, dialect)
             reference = Reference(problem, groups, arithmetic, amplitude, self.modules[DRIVER])
-            return continued(reference, *reference.envelope(), "float64")
+            return continued(reference, *reference.envelope(), dtype)
 
     def hunks(self, edits: Sequence[Edit]) -> list[Hunk]:
         """The edits as replaced lines."""

@@ -110,31 +110,44 @@ def examine(target: Target, options: Options, progress: Callable[[str], None] = 
     except TargetError as error:
         return failed(target.name, target.rule, str(error))
     report = conclude(exam, results, time.perf_counter() - start)
-    if not (options.diagnosis and report.divergence and report.nearest):
+    if not (options.diagnosis and report.divergence):
         return report
     progress("diagnosis")
-    return _diagnosed(exam, report, report.nearest, start)
+    return replace(_diagnosed(exam, results, report), seconds=time.perf_counter() - start)
 
 
-def _diagnosed(exam: Examination, report: Report, dialect: str, start: float) -> Report:
+def _diagnosed(exam: Examination, results: Sequence[Result], report: Report) -> Report:
     """The report with its cause, at the smallest problem that shows the divergence.
+
+    A cause is sought beside the nearest dialect, then beside the others; the report is about the one that it is found
+    beside, else about the nearest.
 
     Raises:
         Interrupted: with the report as it stands.
     """
     from stepgauge.properties.gauge.diagnosis import diagnose
 
+    outcomes = [o for r in results for o in r.outcomes if o.judged]
+    best = report
     try:
-        found = diagnose(exam, report.results, dialect)
+        for dialect in by_nearness(exam.dialects, outcomes):
+            found = diagnose(exam, outcomes, dialect)
+            if found and (best.diagnosis is None or found.is_cause):
+                beside = report if dialect == report.nearest else conclude(exam, results, nearest=dialect)
+                place = found.witness.divergences[dialect]
+                best = replace(beside, diagnosis=found, witness=found.witness, divergence=place)
+            if found and found.is_cause:
+                break
     except KeyboardInterrupt:
-        raise Interrupted(report) from None
+        raise Interrupted(best) from None
     except STRANGERS as error:  # the verdict stands without its cause
-        return replace(report, message=f"its cause was not found ({described(error)})")
-    seconds = time.perf_counter() - start
-    if found is None:
-        return replace(report, seconds=seconds)
-    place = found.witness.divergences[dialect]
-    return replace(report, diagnosis=found, witness=found.witness, divergence=place, seconds=seconds)
+        return replace(best, message=f"its cause was not found ({described(error)})")
+    return best
+
+
+def by_nearness(dialects: Sequence[str], outcomes: Sequence[Outcome]) -> list[str]:
+    """The dialects, that which is followed on most problems first."""
+    return sorted(dialects, key=lambda d: -sum(o.follows(d) for o in outcomes))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -150,13 +163,13 @@ def failed(target: str, rule: str | None, message: str, *, usage: bool = False) 
     return Report(target, rule, "error", message=message, usage=usage)
 
 
-def conclude(exam: Examination, results: Sequence[Result], seconds: float = 0.0) -> Report:
-    """The report on a target of which these checks said this."""
+def conclude(exam: Examination, results: Sequence[Result], seconds: float = 0.0, nearest: str | None = None) -> Report:
+    """The report on a target of which these checks said this, beside a dialect that is named or the nearest."""
     drawn = [o for r in results for o in r.outcomes]
     outcomes = [o for o in drawn if o.judged]
     raised = [o for o in outcomes if o.failure is not None]
     survivors = [d for d in exam.dialects if all(o.follows(d) for o in outcomes)]
-    nearest = max(exam.dialects, key=lambda d: sum(o.follows(d) for o in outcomes))
+    nearest = nearest or by_nearness(exam.dialects, outcomes)[0]
     dialect = survivors[0] if survivors else nearest
     results = [_in_dialect(r, dialect) for r in results]
     coverage = _coverage(exam, drawn, survivors)

@@ -10,14 +10,14 @@ import torch
 from stepgauge.properties.gauge import command_line, verdict
 from stepgauge.properties.gauge.api import check_optimizer
 from stepgauge.properties.gauge.catalogue import entries, misreadings_of
-from stepgauge.properties.gauge.diagnosis import Diagnosis, diagnose
+from stepgauge.properties.gauge.diagnosis import Diagnosis
 from stepgauge.properties.gauge.drawing import problems_of
-from stepgauge.properties.gauge.examination import Examination, Options
+from stepgauge.properties.gauge.examination import Options
 from stepgauge.properties.gauge.problem import reference_trajectory
 from stepgauge.properties.gauge.recipe import expand
 from stepgauge.properties.gauge.target import make_target
 from stepgauge.properties.gauge.text import Edit, Text, text_of
-from stepgauge.properties.meta.misreadings import MISREADINGS, adamp, baselines
+from stepgauge.properties.meta.misreadings import MISREADINGS, adamp, baselines, frog
 from stepgauge.reference import RULES
 
 SHARE = 0.85  # of the wrong ports, whose cause is named: measured, while nine in ten is the goal
@@ -25,9 +25,8 @@ SHARE = 0.85  # of the wrong ports, whose cause is named: measured, while nine i
 
 def diagnosed(port: Any) -> Diagnosis | None:
     """The diagnosis of a port, by its problems in float64 alone."""
-    exam = Examination(make_target(port.__name__, port, port.rule), Options(only="trajectory/float64"))
-    report = verdict.conclude(exam, exam.run_all())
-    return diagnose(exam, report.results, report.nearest) if report.nearest else None
+    target = make_target(port.__name__, port, port.rule)
+    return verdict.examine(target, Options(only="trajectory/float64")).diagnosis
 
 
 def test_an_operator_is_named() -> None:
@@ -45,6 +44,29 @@ def test_a_known_misreading_is_named() -> None:
     assert found.is_cause
     assert found.name == "a missing gradient counts as zero"
     assert found.hunks[0].file == "reference/driver.py"
+
+
+def test_a_branch_is_edited() -> None:
+    found = diagnosed(baselines.SGDNeverDampens)
+    assert found is not None
+    assert found.is_cause
+    assert found.hunks[0].before.endswith("else self.momentum * s.momentum_buffer + (1 - self.dampening) * g")
+
+
+def test_a_coarser_precision_is_named() -> None:
+    found = diagnosed(baselines.SGDSingleBuffer)
+    assert found is not None
+    assert found.is_cause
+    assert found.name == "something is kept or computed in single precision"
+
+
+@pytest.mark.slow
+def test_the_cause_may_be_beside_the_farther_dialect() -> None:
+    """Without the bias, FROG resembles what was released."""
+    report = verdict.examine(make_target("port", frog.FrogPlainBias, "frog"), Options(only="trajectory/float64"))
+    assert report.diagnosis is not None
+    assert report.diagnosis.is_cause
+    assert report.nearest == "published"
 
 
 def test_two_edits_are_named_together() -> None:
