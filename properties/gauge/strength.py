@@ -97,7 +97,7 @@ def strength_of(rule: str, dialect: str, level: Level = "standard") -> Strength:
             survived = _survives(text, edits, trials)
             mutants += survived is not None
             survivors += [edits] if survived else []
-        explained = [_explained(text.hunks(edits), rule) for edits in survivors]
+        explained = [_explained(text.hunks(edits), rule, dialect) for edits in survivors]
     return Strength(rule, dialect, mutants, explained)
 
 
@@ -128,15 +128,17 @@ def _reasons() -> list[dict[str, Any]]:
     return found
 
 
-def _explained(hunks: Sequence[Hunk], rule: str) -> Survivor:
+def _explained(hunks: Sequence[Hunk], rule: str, dialect: str) -> Survivor:
     """A survivor with the first reason that is given for all of its lines."""
     before, after = ("\n".join(lines) for lines in zip(*((h.before, h.after) for h in hunks), strict=True))
     for entry in _reasons():
-        if rule in entry.get("rules", [rule]) and _like(before, entry["before"]) and _like(after, entry["after"]):
+        meant = rule in entry.get("rules", [rule]) and dialect in entry.get("dialects", [dialect])
+        if meant and _like(before, entry["before"]) and _like(after, entry["after"]):
             return Survivor(hunks, entry["equivalent"], entry["reason"])
     return Survivor(hunks, equivalent=False, reason="")
 
 
-def _like(text: str, pattern: str) -> bool:
-    """Whether a text has a pattern's form, in which * is anything."""
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
+def _like(text: str, patterns: str | list[str]) -> bool:
+    """Whether a text has a pattern's form, or that of one of several; in a pattern * is anything."""
+    forms = [patterns] if isinstance(patterns, str) else patterns
+    return any(re.fullmatch(".*".join(map(re.escape, form.split("*"))), text, re.DOTALL) for form in forms)
