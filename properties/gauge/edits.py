@@ -127,14 +127,20 @@ def _of_storage(function: ast.FunctionDef, coverage: Coverage) -> Iterator[Chang
 def _statements(function: ast.FunctionDef) -> Iterator[ast.stmt]:
     body = function.body[1:] if ast.get_docstring(function) else function.body
     for outer in body:
-        yield from (node for node in ast.walk(outer) if isinstance(node, ast.stmt))
+        if not _refuses(outer):
+            yield from (node for node in ast.walk(outer) if isinstance(node, ast.stmt))
+
+
+def _refuses(statement: ast.stmt) -> bool:
+    """Whether all that a statement does is to raise, which computes nothing."""
+    return isinstance(statement, ast.If) and all(isinstance(inner, ast.Raise) for inner in statement.body)
 
 
 def _of_block(parent: ast.stmt, name: str, block: list[ast.stmt], coverage: Coverage) -> Iterator[Change]:
     """Statements left out, said twice, elsewhere in their block, or without their condition."""
     first = 1 if isinstance(parent, ast.FunctionDef) and ast.get_docstring(parent) else 0
     for k in range(first, len(block)):
-        if not coverage.executed(block[k]) or isinstance(block[k], (ast.Return, ast.Assert)):
+        if not coverage.executed(block[k]) or isinstance(block[k], (ast.Return, ast.Assert)) or _refuses(block[k]):
             continue
         before, after = block[:k], block[k + 1 :]
         texts = [[*before, *after] or [ast.Pass(lineno=block[k].lineno, col_offset=0)]]
