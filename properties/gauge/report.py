@@ -88,8 +88,8 @@ def show_resolution(found: "Resolution", console: Console) -> None:
     table.add_column("smallest relative error seen")
     for heading in errors:
         table.add_column(heading, justify="right")
-    for check, smallest in found.checks.items():
-        table.add_row(check, *(power(smallest[error]) for error in errors))
+    for check, seen in found.checks.items():
+        table.add_row(check, *(power(seen[error]) for error in errors))
     console.print(table)
     for name, smallest in found.hyperparameters.items():
         console.print(f"{name} in trajectory/float64: {power(smallest)}")

@@ -139,7 +139,7 @@ def test_targets_of_one_name_are_told_apart(strangers: str, tmp_path: Path, caps
     file, folder = tmp_path / "verdicts.json", tmp_path / "saved"
     targets = [f"{strangers}:StepsTwice", f"{sound}:StepsTwice", f"{strangers}:StepsTwice"]
     options = ["--rule", "sgd", "--json", str(file), "--save", str(folder), "--no-diagnosis"]
-    assert main(["check", *targets, *options, "--only", "trajectory/float64", *QUICK]) == 1
+    assert main(["check", *targets, *options, "--only", "trajectory/defaults", *QUICK]) == 1
     results = json.loads(file.read_text())["results"]
     assert [r["target"] for r in results] == targets
     assert [r["verdict"] for r in results] == ["diverges", "not-established", "diverges"]

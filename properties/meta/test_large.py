@@ -18,6 +18,7 @@ from stepgauge.properties.gauge.vectors import Case, write
 from stepgauge.reference import RULES, SGD, Frog, Group, Layer, Rule, init, step
 from stepgauge.reference.network import systems_of
 
+LR: dict[str, Any] = {"lr": 0.1}
 MANY = 10_000  # parameters
 LARGE = np.ones((1000, 500), dtype=np.float32)
 
@@ -41,7 +42,7 @@ def _steps(rule: Rule) -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_reference_needs_a_few_times_the_parameter(name: str) -> None:
-    assert _peak(lambda: _steps(RULES[name](lr=0.1))) < 16 * LARGE.nbytes
+    assert _peak(lambda: _steps(RULES[name](**LR))) < 16 * LARGE.nbytes
 
 
 @pytest.mark.parametrize(("rule", "fields"), [(core.SGD(lr=0.1), 0), (core.SGD(momentum=0.9), 1), (core.AdamP(), 2)])
