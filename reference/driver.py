@@ -123,7 +123,8 @@ def _pool(
 
 def _systems(groups: Sequence[Group], layers: Sequence[Layer]) -> list[list[System]]:
     """The systems of each group."""
-    return [systems_of(rule, members, layers) for rule, members in groups]
+    by_weight = {layer.weight: layer for layer in layers}
+    return [systems_of(rule, members, by_weight) for rule, members in groups]
 
 
 def _in_systems(systems: Sequence[Sequence[System]], params: Sequence[Any]) -> tuple[list[Group], list[Any]]:

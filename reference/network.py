@@ -63,12 +63,18 @@ class System(NamedTuple):
             yield self.layer.bias, bias
 
 
-def systems_of(rule: Rule, members: Sequence[int], layers: Sequence[Layer]) -> list[System]:
-    """The systems of one parameter group, in the order of its members; a bias is where its weight is."""
-    preconditioned = {}
-    for layer in layers:
-        taken = rule.preconditioned(layer) if layer.weight in members else None
+def systems_of(rule: Rule, members: Sequence[int], layers: Mapping[int, Layer]) -> list[System]:
+    """The systems of one parameter group, in the order of its members; a bias is where its weight is.
+
+    Args:
+        rule: that of the group.
+        members: the indices of its parameters.
+        layers: those of the model, under the indices of their weights.
+    """
+    own, preconditioned = set(members), {}
+    for weight in members:
+        taken = rule.preconditioned(layers[weight]) if weight in layers else None
         if taken is not None:
-            preconditioned[layer.weight] = taken if taken.bias in members else taken._replace(bias=None)
+            preconditioned[weight] = taken if taken.bias in own else taken._replace(bias=None)
     joined = {layer.bias for layer in preconditioned.values()}
     return [System(rule, i, preconditioned.get(i)) for i in members if i not in joined]

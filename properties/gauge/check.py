@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Category = Literal["trajectory", "law", "convention", "interface", "contract", "found"]
 Status = Literal["pass", "fail", "inconclusive", "not-applicable", "error"]
+NO_NUMBER = "reaches NaN or infinity along ordinary gradients"
 DECIDING: tuple[Category, ...] = ("trajectory", "law")
 
 

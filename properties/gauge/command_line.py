@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
+    from stepgauge.properties.gauge.examination import Level
     from stepgauge.properties.gauge.verdict import Report
 
 EXTRAS = {"rich": "check", "hypothesis": "check", "torch": "torch"}  # optional modules, and what brings them
@@ -56,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="print a rule's reference text with its citations")
     explain.add_argument("rule", metavar="RULE")
     explain.set_defaults(command=_explain)
-    strength = commands.add_parser("strength", help="run every small edit of a rule as a target: what the gauge misses")
+    strength = commands.add_parser(
+        "strength", help="what the gauge misses of a rule: every small edit, and how small an error"
+    )
     strength.add_argument("rules", nargs="*", metavar="RULE", help="(default: every rule, which takes long)")
     strength.add_argument(
         "--level", choices=("quick", "standard", "deep"), default="standard", help="how many problems"
@@ -320,8 +323,6 @@ def _rules(_: argparse.Namespace) -> int:
 
 
 def _strength(chosen: argparse.Namespace) -> int:
-    from stepgauge.properties.gauge.report import show_strength
-    from stepgauge.properties.gauge.strength import strength_of
     from stepgauge.properties.gauge.target import UsageError, known_rule
     from stepgauge.reference import RULES
 
@@ -329,9 +330,24 @@ def _strength(chosen: argparse.Namespace) -> int:
         rules = [known_rule(name) for name in chosen.rules] or list(RULES)
     except UsageError as error:
         return _usage(str(error))
-    found = [strength_of(rule, dialect, chosen.level) for rule in rules for dialect in RULES[rule].dialects]
-    show_strength(found, _console())
+    for rule in rules:
+        for dialect in RULES[rule].dialects:
+            _show_strength(rule, dialect, chosen.level)
     return 0
+
+
+def _show_strength(rule: str, dialect: str, level: "Level") -> None:
+    from rich.console import Console
+
+    from stepgauge.properties.gauge.report import show_resolution, show_strength
+    from stepgauge.properties.gauge.resolution import resolution_of
+    from stepgauge.properties.gauge.strength import strength_of
+
+    with Console(stderr=True).status(f"{rule} {dialect}: edits") as status:
+        strength = strength_of(rule, dialect, level)
+        resolution = resolution_of(rule, dialect, level, lambda check: status.update(f"{rule} {dialect}: {check}"))
+    show_strength([strength], _console())
+    show_resolution(resolution, _console())
 
 
 def _explain(chosen: argparse.Namespace) -> int:

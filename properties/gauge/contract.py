@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from stepgauge.properties.gauge.activity import LayerRecipe
-from stepgauge.properties.gauge.check import Failed, NotApplicable, check
+from stepgauge.properties.gauge.check import NO_NUMBER, Failed, NotApplicable, check
 from stepgauge.properties.gauge.examination import Examination
 from stepgauge.properties.gauge.judge import shares_of
 from stepgauge.properties.gauge.target import STRANGERS, Target, described, quiet
@@ -83,7 +83,9 @@ class Bench:
 
 def _must_equal(params: Sequence[Any], expected: Sequence[Any], what: str) -> None:
     for p, q in zip(params, expected, strict=True):
-        if not bool((p.detach() == q.detach()).all()):  # NaN included
+        if not bool(q.detach().isfinite().all()):
+            raise Failed(NO_NUMBER, float("nan"), 0.0)
+        if not bool((p.detach() == q.detach()).all()):
             worst = float((p.detach() - q.detach()).abs().max())
             raise Failed(f"{what}: off by {worst:.2g}", worst, 0.0)
 
@@ -211,6 +213,8 @@ def _in_format(bench: Bench, arrange: Callable[[Any], Any], *, gradients: bool, 
     allowed = 2 * bench.exam.allowance(bench.problem)[-1]
     error = torch.cat([(p.detach() - q).abs().ravel() for p, q in zip(run.params, plain, strict=True)]).cpu().numpy()
     worst = int(np.argmax(shares_of(error, allowed)))
+    if not all(bool(q.isfinite().all()) for q in plain):
+        raise Failed(NO_NUMBER, float("nan"), 0.0)
     if not error[worst] <= allowed[worst]:
         raise Failed(f"steps elsewhere: off by {error[worst]:.2g}", float(error[worst]), float(allowed[worst]))
 

@@ -32,9 +32,9 @@ class Divergence(NamedTuple):
 
     def __str__(self) -> str:
         at = f"[{', '.join(map(str, self.index))}]" if self.index else ""
+        apart = f" ({self.error:.2g} apart, {self.allowed:.2g} allowed)" if np.isfinite(self.error) else ""
         return (
-            f"in step {self.step}, parameter {self.parameter}{at}: got {self.got!r}, expected {self.expected!r} "
-            f"({self.error:.2g} apart, {self.allowed:.2g} allowed)"
+            f"in step {self.step}, parameter {self.parameter}{at}: got {self.got!r}, expected {self.expected!r}{apart}"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.check import CHECKS, Check, Failed, Finding, Inconclusive, NotApplicable
+from stepgauge.properties.gauge.check import CHECKS, NO_NUMBER, Check, Failed, Finding, Inconclusive, NotApplicable
 from stepgauge.properties.gauge.examination import LAW_PROBLEMS, Examination
 from stepgauge.properties.gauge.judge import worst_of
 from stepgauge.properties.gauge.problem import Problem
@@ -107,8 +107,11 @@ def within(got: Array, expected: Array, allowed: Array, what: str) -> None:
     """Demand that two arrays agree to within `allowed`, elementwise.
 
     Raises:
-        Failed: saying what is apart, by how much, and how much is allowed.
+        Failed: saying what is apart, by how much, and how much is allowed; or that what was got is not finite, which
+            agrees with nothing: what is expected and allowed is often derived from the same run.
     """
+    if not np.all(np.isfinite(got)):
+        raise Failed(f"{what}: it {NO_NUMBER}" if np.all(np.isfinite(expected)) else NO_NUMBER, float("nan"))
     worst = worst_of(np.asarray(got), np.asarray(expected), np.asarray(allowed))
     if not worst.share <= 1:
         raise Failed(f"{what}: {worst.error:.3g} apart, {worst.allowed:.3g} allowed", worst.error, worst.allowed)

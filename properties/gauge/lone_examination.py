@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from stepgauge.properties.gauge.activity import LayerRecipe, Shape
-from stepgauge.properties.gauge.check import Check, Result
+from stepgauge.properties.gauge.check import NO_NUMBER, Check, Result
 from stepgauge.properties.gauge.examination import (
     LAW_PROBLEMS,
     LIVELY,
@@ -132,9 +132,9 @@ class LoneExamination(Examination):
         """Why no two runs can be compared; empty if they can."""
         if self.scale == 0:
             return f"moves no parameter in {STEPS} steps along ordinary gradients"
-        if not np.isfinite(self.scale):
-            return "reaches NaN or infinity along ordinary gradients"
         problem = self.problem_with(self.example)
+        if not (np.isfinite(self.scale) and np.isfinite(self.trajectory(problem)).all()):
+            return NO_NUMBER
         once, again, otherwise = (t.run(problem) for t in (self.target, self.target, self.target.another_seed()))
         if _same(once, again) and not _same(once, otherwise):
             return "draws random numbers, so that none of its runs need be like another"

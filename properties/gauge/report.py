@@ -18,6 +18,7 @@ from stepgauge.properties.gauge.verdict import Report, environment
 if TYPE_CHECKING:
     from stepgauge.properties.gauge.diagnosis import Diagnosis
     from stepgauge.properties.gauge.recipe import Recipe
+    from stepgauge.properties.gauge.resolution import Resolution
     from stepgauge.properties.gauge.strength import Strength
     from stepgauge.properties.gauge.text import Hunk
 
@@ -78,6 +79,26 @@ def show_strength(found: "Sequence[Strength]", console: Console) -> None:
             console.print(Text(f"{s.rule} {s.dialect}: {survivor.reason or 'survives, and nobody has said why'}"))
             for line in _hunks(survivor.hunks):
                 console.print(line, soft_wrap=True)
+
+
+def show_resolution(found: "Resolution", console: Console) -> None:
+    """The smallest error of each kind that each check sees."""
+    errors = list(next(iter(found.checks.values())))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("smallest relative error seen")
+    for heading in errors:
+        table.add_column(heading, justify="right")
+    for check, seen in found.checks.items():
+        table.add_row(check, *(power(seen[error]) for error in errors))
+    console.print(table)
+    for name, smallest in found.hyperparameters.items():
+        console.print(f"{name} in trajectory/float64: {power(smallest)}")
+    console.print("-: not even a tenth", style="dim")
+
+
+def power(error: float | None) -> str:
+    """A power of ten; a dash where no error shows."""
+    return "-" if error is None else f"{error:.0e}"
 
 
 def _table(reports: Sequence[Report]) -> Table:

@@ -12,6 +12,7 @@ in each step the layer's `input`, the `output_gradient` and the `state` after it
 """
 
 import json
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
@@ -161,7 +162,7 @@ def _groups(recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Iterato
     members = [i for group in recorded["groups"] for i in group["params"]]
     if sorted(members) != list(range(len(recorded["shapes"]))):
         last = len(recorded["shapes"]) - 1
-        raise ValueError(f"its groups hold the parameters {sorted(members)}, not 0 to {last} once each")
+        raise ValueError(f"its groups hold the parameters {reprlib.repr(sorted(members))}, not 0 to {last} once each")
     for group in recorded["groups"]:
         overrides = {key: value for key, value in group.items() if key != "params"}
         yield _settings({**recorded["hyperparameters"], **overrides}, tuple(map(int, group["params"])), document)

@@ -31,6 +31,14 @@ class RaisesInThirdStep(torch.optim.SGD):
             raise RuntimeError("boom")
         return super().step(closure)
 
+class NaNFromThirdStep(torch.optim.SGD):
+    steps = 0
+    def step(self, closure=None):
+        super().step(closure)
+        self.steps += 1
+        for p in (p for group in self.param_groups for p in group["params"] if self.steps >= 3):
+            p.data.fill_(float("nan"))
+
 class NeedsMore(torch.optim.SGD):
     def __init__(self, params, model, lr=0.1):
         super().__init__(params, lr)
@@ -120,6 +128,36 @@ def test_other_targets_keep_their_verdicts(strangers: str, tmp_path: Path) -> No
     assert document["schema"] == 1
     assert [r["verdict"] for r in document["results"]] == ["diverges", "error", "conforms"]
     assert [r["target"] for r in document["results"]] == targets
+
+
+def test_targets_of_one_name_are_told_apart(strangers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One target twice, and a class of that name in a file of that name elsewhere, which is another."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    sound = elsewhere / Path(strangers).name
+    sound.write_text("import torch\nclass StepsTwice(torch.optim.SGD): pass")
+    file, folder = tmp_path / "verdicts.json", tmp_path / "saved"
+    targets = [f"{strangers}:StepsTwice", f"{sound}:StepsTwice", f"{strangers}:StepsTwice"]
+    options = ["--rule", "sgd", "--json", str(file), "--save", str(folder), "--no-diagnosis"]
+    assert main(["check", *targets, *options, "--only", "trajectory/defaults", *QUICK]) == 1
+    results = json.loads(file.read_text())["results"]
+    assert [r["target"] for r in results] == targets
+    assert [r["verdict"] for r in results] == ["diverges", "not-established", "diverges"]
+    said = [line for line in capsys.readouterr().out.splitlines() if "saved to" in line]
+    assert len(said) == 2
+    assert len(list(folder.glob("*.json"))) == len(list(folder.glob("*.py"))) == 2
+    assert all(str(saved) in "".join(said) for saved in folder.iterdir())
+
+
+def test_nan_is_a_divergence_and_named(strangers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also by the laws, which compare the target with itself."""
+    assert main(["check", f"{strangers}:NaNFromThirdStep", "--rule", "sgd", "--no-diagnosis", *QUICK]) == 1
+    printed = capsys.readouterr().out
+    assert "first in step 3, parameter 0[0]: got nan, expected " in printed
+    assert "law/P8/linear, law/P5, law/F7/orthogonal: reaches NaN or infinity along ordinary" in printed
+    assert "nan apart" not in printed
+    assert main(["check", f"{strangers}:NaNFromThirdStep", "--rule", "none", *QUICK]) == 5
+    assert "  reaches NaN or infinity along ordinary gradients\n" in capsys.readouterr().out
 
 
 def test_json_has_the_promised_fields(tmp_path: Path) -> None:
