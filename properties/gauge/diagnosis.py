@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cached_property, partial
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,6 +69,24 @@ class Diagnosis:
         return [{**hunk._asdict(), "confirmed_on": self.confirmed_on, **more} for hunk in self.hunks]
 
 
+class Theory(NamedTuple):
+    """What may explain a target, as an edit of the text, and whether it does on a problem.
+
+    `explains` may be coarse, to be quick; `confirms` is to within the theory's own tolerance.
+    """
+
+    hunks: Sequence[Hunk]
+    name: str
+    link: str
+    explains: Callable[[Witness], bool]
+    confirms: Callable[[Witness], bool]
+
+    def diagnosed(self, found: Diagnosis, explained: int, confirmed: int) -> Diagnosis:
+        """What was found, with this as the reason."""
+        because = replace(found, hunks=self.hunks, name=self.name, link=self.link)
+        return replace(because, explained=explained, confirmed_on=confirmed)
+
+
 def diagnose(exam: Examination, outcomes: Sequence[Outcome], dialect: str) -> Diagnosis | None:
     """Why the target does not follow a dialect, by the problems on which it leaves it; None without any."""
     return Search(exam, dialect, outcomes).diagnose()
@@ -111,60 +129,55 @@ class Search:
 
     def _first_cause(self, found: Diagnosis, suspects: Sequence[Misreading], share: float = 1.0) -> Diagnosis | None:
         """The first suspect that explains this share of the witnesses and is confirmed."""
-        for suspect in suspects[:TRIED]:
-            explained = sum(self._explains(w, suspect.edits) for w in self.witnesses)
-            if explained >= share * len(self.witnesses):
-                explains, within = (partial(test, edits=suspect.edits) for test in (self._explains, self._within))
-                confirmed = self._confirmed(explains, within, allowed=int(share < 1))
-                if confirmed >= CONFIRMATIONS:
-                    return self._of(found, suspect, explained, confirmed)
-        return None
+        proved = (self._proved(found, self._theory(suspect), share) for suspect in suspects[:TRIED])
+        return next(filter(None, proved), None)
+
+    def _theory(self, suspect: Misreading) -> Theory:
+        explains, within = (partial(test, edits=suspect.edits) for test in (self._explains, self._within))
+        return Theory(self.text.hunks(suspect.edits), suspect.name, suspect.link, explains, within)
+
+    def _proved(self, found: Diagnosis, theory: Theory, share: float = 1.0) -> Diagnosis | None:
+        """The theory as the cause, if it explains this share of the witnesses and is confirmed."""
+        explained = sum(map(theory.explains, self.witnesses))
+        if explained < share * len(self.witnesses):
+            return None
+        confirmed = self._confirmed(theory, allowed=int(share < 1))
+        return theory.diagnosed(found, explained, confirmed) if confirmed >= CONFIRMATIONS else None
 
     def _kin(self, found: Diagnosis, first: Witness) -> Diagnosis | None:
         """Another rule, or another dialect of this one, if the target computes that."""
         own = (self.exam.target.rule, self.dialect)
         for rule, dialect in ((r, d) for r in RULES for d in RULES[r].dialects if (r, d) != own):
             is_it = partial(Witness.is_rule, rule=rule, dialect=dialect)
-            if all(is_it(w) for w in (first, *self.witnesses)):
-                confirmed = self._confirmed(is_it, is_it)
-                if confirmed >= CONFIRMATIONS:
-                    hunk = Hunk(short(RULES[own[0]].__module__), 1, " ".join(own), f"{rule} {dialect}")
-                    explained = len(self.witnesses)
-                    name = f"it computes {rule} ({dialect})"
-                    return replace(found, hunks=[hunk], name=name, explained=explained, confirmed_on=confirmed)
+            hunk = Hunk(short(RULES[own[0]].__module__), 1, " ".join(own), f"{rule} {dialect}")
+            theory = Theory([hunk], f"it computes {rule} ({dialect})", "", is_it, is_it)
+            cause = self._proved(found, theory) if is_it(first) else None
+            if cause:
+                return cause
         return None
 
     def _coarse(self, found: Diagnosis) -> Diagnosis | None:
         """A coarser precision, if the target rounds to it somewhere and computes the rule but for that."""
-        coarser = {name: u for name, u in COARSER.items() if u > ROUNDOFF[self.dtype]}
-        for name, roundoff in coarser.items():
-            within = partial(Witness.within, roundoff=roundoff)
-            rounding = [w for w in self.witnesses if within(w) and w.rounds(roundoff)]
-            if 2 * len(rounding) > len(self.witnesses) and all(map(within, self.witnesses)):
-                confirmed = self._confirmed(within, within)
-                if confirmed >= CONFIRMATIONS:
-                    hunk = Hunk(short(DRIVER), 1, self.dtype, name)
-                    explained = len(self.witnesses)
-                    name = f"something is kept or computed in {name}"
-                    return replace(found, hunks=[hunk], name=name, explained=explained, confirmed_on=confirmed)
+        for precision, roundoff in COARSER.items():
+            if roundoff > ROUNDOFF[self.dtype] and self._round(roundoff):
+                within = partial(Witness.within, roundoff=roundoff)
+                hunk = Hunk(short(DRIVER), 1, self.dtype, precision)
+                theory = Theory([hunk], f"something is kept or computed in {precision}", "", within, within)
+                cause = self._proved(found, theory)
+                if cause:
+                    return cause
         return None
+
+    def _round(self, roundoff: float) -> bool:
+        """Whether the target rounds to a coarser precision on most of the witnesses."""
+        return 2 * sum(w.within(roundoff) and w.rounds(roundoff) for w in self.witnesses) > len(self.witnesses)
 
     def _guess(self, found: Diagnosis, suspects: Sequence[Misreading]) -> Diagnosis:
         """The suspect that explains most, if it is more than half."""
-        if not suspects:
+        explained = self._explained(suspects[0]) if suspects else 0
+        if 2 * explained <= len(self.witnesses):
             return found
-        explained = self._explained(suspects[0])
-        return self._of(found, suspects[0], explained, 0) if 2 * explained > len(self.witnesses) else found
-
-    def _of(self, found: Diagnosis, suspect: Misreading, explained: int, confirmed: int) -> Diagnosis:
-        return replace(
-            found,
-            hunks=self.text.hunks(suspect.edits),
-            name=suspect.name,
-            link=suspect.link,
-            explained=explained,
-            confirmed_on=confirmed,
-        )
+        return self._theory(suspects[0]).diagnosed(found, explained, 0)
 
     def _ranked(self, suspects: Sequence[Misreading]) -> list[Misreading]:
         """Those that explain most come first, and among them the known ones, then the smallest."""
@@ -262,9 +275,7 @@ class Search:
         hunks = self.text.hunks(edits)
         return sum(_distance(h.before, h.after) for h in hunks)
 
-    def _confirmed(
-        self, explains: Callable[[Witness], bool], within: Callable[[Witness], bool], allowed: int = 0
-    ) -> int:
+    def _confirmed(self, theory: Theory, allowed: int = 0) -> int:
         """On how many fresh problems with a divergence it computes the same; none if it fails on more than allowed."""
         confirmed = 0
         for problem in self._fresh():
@@ -272,7 +283,7 @@ class Search:
                 fresh = self._witness(problem)
             except (StepError, TargetError):
                 continue
-            if within(fresh) if fresh.diverges else explains(fresh):
+            if theory.confirms(fresh) if fresh.diverges else theory.explains(fresh):
                 confirmed += fresh.diverges
             elif allowed:
                 allowed -= 1

@@ -76,8 +76,10 @@ def copies(
     return made
 
 
-def rewrite(rule: type[Rule], transform: Transformation, *context: Mapping[str, Any]) -> type[Rule]:
+def rewrite(
+    rule: type[Rule], transform: Transformation, names: Mapping[str, Any], stand_ins: Mapping[str, Any]
+) -> type[Rule]:
     """The class `rule` of a transformed copy of its text alone; see `copies`."""
-    made = copies([rule.__module__], transform, *context, kept=set(FEEDING))
+    made = copies([rule.__module__], transform, names, stand_ins, kept=set(FEEDING))
     copy: type[Rule] = getattr(made[rule.__module__], rule.__name__)
     return copy

@@ -60,6 +60,21 @@ def test_a_coarser_precision_is_named() -> None:
     assert found.name == "something is kept or computed in single precision"
 
 
+def test_a_divergence_in_float32_alone_has_a_cause_too() -> None:
+    class HalfBuffer(baselines.SGDPort):
+        """Keeps the momentum in half precision beside parameters in single precision."""
+
+        def accumulate(self, state: dict[str, torch.Tensor], d: torch.Tensor, group: dict[str, Any]) -> None:
+            super().accumulate(state, d, group)
+            if d.dtype == torch.float32:
+                state["momentum_buffer"] = state["momentum_buffer"].half().float()
+
+    report = verdict.examine(make_target("port", HalfBuffer, "sgd"), Options(only="trajectory/float*"))
+    assert report.diagnosis is not None
+    assert report.diagnosis.is_cause
+    assert report.diagnosis.name == "something is kept or computed in half precision"
+
+
 @pytest.mark.slow
 def test_the_cause_may_be_beside_the_farther_dialect() -> None:
     """Without the bias, FROG resembles what was released."""
