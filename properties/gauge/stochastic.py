@@ -11,7 +11,7 @@ Comparisons decide between branches. Each run records its decisions in order, or
 import ast
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,22 +50,32 @@ class Decision(NamedTuple):
         return isinstance(self.outcome, bytes) and any(self.outcome)
 
 
+POOL = 1 << 16
+
+
+@lru_cache(maxsize=64)  # the seeds are few, and every run starts one anew
+def _pool(seed: int) -> tuple[Array, Any]:
+    """Standard normal numbers, and the state that their generator is left in."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal(POOL), rng.bit_generator.state
+
+
 class Noise:
     """A stream of factors 1 + amplitude * xi, cut from a pool that is drawn once."""
 
-    POOL = 1 << 16
-
     def __init__(self, seed: int, amplitude: float) -> None:
         self.amplitude = amplitude
+        pool, state = _pool(seed)
         self.rng = np.random.default_rng(seed)
-        self.pool = self.rng.standard_normal(self.POOL) * amplitude if amplitude else np.zeros(self.POOL)
+        self.rng.bit_generator.state = state
+        self.pool = pool * amplitude
         self.position = 0
 
     def draw(self, size: int) -> Array:
-        if size > self.POOL:
+        if size > POOL:
             return self.rng.standard_normal(size) * self.amplitude
-        if self.position + size > self.POOL:
-            self.position = int(self.rng.integers(self.POOL - size + 1))
+        if self.position + size > POOL:
+            self.position = int(self.rng.integers(POOL - size + 1))
         self.position += size
         return self.pool[self.position - size : self.position]
 

@@ -26,7 +26,7 @@ SHARE = 0.85  # of the wrong ports, whose cause is named: measured, while nine i
 def diagnosed(port: Any) -> Diagnosis | None:
     """The diagnosis of a port, by its problems in float64 alone."""
     target = make_target(port.__name__, port, port.rule)
-    return verdict.examine(target, Options(only="trajectory/float64")).diagnosis
+    return verdict.examine(target, Options(level="quick", only="trajectory/float64")).diagnosis
 
 
 def test_an_operator_is_named() -> None:
@@ -69,7 +69,7 @@ def test_a_divergence_in_float32_alone_has_a_cause_too() -> None:
             if d.dtype == torch.float32:
                 state["momentum_buffer"] = state["momentum_buffer"].half().float()
 
-    report = verdict.examine(make_target("port", HalfBuffer, "sgd"), Options(only="trajectory/float*"))
+    report = verdict.examine(make_target("port", HalfBuffer, "sgd"), Options(level="quick", only="trajectory/float*"))
     assert report.diagnosis is not None
     assert report.diagnosis.is_cause
     assert report.diagnosis.name == "something is kept or computed in half precision"
