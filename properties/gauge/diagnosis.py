@@ -145,9 +145,10 @@ class Search:
         return theory.diagnosed(found, explained, confirmed) if confirmed >= CONFIRMATIONS else None
 
     def _kin(self, found: Diagnosis, first: Witness) -> Diagnosis | None:
-        """Another rule, or another dialect of this one, if the target computes that."""
+        """Another rule, or a dialect of this one that it was not compared with, if the target computes that."""
         own = (self.exam.target.rule, self.dialect)
-        for rule, dialect in ((r, d) for r in RULES for d in RULES[r].dialects if (r, d) != own):
+        compared = {(own[0], dialect) for dialect in self.exam.dialects}
+        for rule, dialect in ((r, d) for r in RULES for d in RULES[r].dialects if (r, d) not in compared):
             is_it = partial(Witness.is_rule, rule=rule, dialect=dialect)
             hunk = Hunk(short(RULES[own[0]].__module__), 1, " ".join(own), f"{rule} {dialect}")
             theory = Theory([hunk], f"it computes {rule} ({dialect})", "", is_it, is_it)

@@ -128,10 +128,11 @@ def _diagnosed(exam: Examination, results: Sequence[Result], report: Report) -> 
     from stepgauge.properties.gauge.diagnosis import diagnose
 
     outcomes = [o for r in results for o in r.outcomes if o.judged]
+    telling = [o for o in outcomes if report.nearest in o.divergences]  # the others tell dialects apart, not errors
     best = report
     try:
         for dialect in by_nearness(exam.dialects, outcomes):
-            found = diagnose(exam, outcomes, dialect)
+            found = diagnose(exam, telling, dialect)
             if found and (best.diagnosis is None or found.is_cause):
                 beside = report if dialect == report.nearest else conclude(exam, results, nearest=dialect)
                 place = found.witness.divergences[dialect]
