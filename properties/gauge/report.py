@@ -162,6 +162,8 @@ def _diagnosis(diagnosis: "Diagnosis") -> Iterator[Text]:
         yield Text(f"where the reference has {shown}", style="dim")
     yield Text(_cause(diagnosis), style="bold" if diagnosis.hunks else "")
     yield from _hunks(diagnosis.hunks)
+    if diagnosis.link:
+        yield Text(f"  known from {diagnosis.link}", style="dim")
 
 
 def _hunks(hunks: "Sequence[Hunk]") -> Iterator[Text]:

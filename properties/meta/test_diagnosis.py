@@ -46,6 +46,12 @@ def test_a_known_misreading_is_named() -> None:
     assert found.hunks[0].file == "reference/driver.py"
 
 
+def test_a_known_misreading_links_to_a_port_that_has_it() -> None:
+    target = make_target("port", baselines.AdamWDecayAfterStep, "adamw")
+    report = verdict.examine(target, Options(level="quick", only="trajectory/float64"))
+    assert "known from https://github.com/huggingface/transformers/issues/3407" in str(report)
+
+
 def test_a_branch_is_edited() -> None:
     found = diagnosed(baselines.SGDNeverDampens)
     assert found is not None
