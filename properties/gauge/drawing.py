@@ -138,13 +138,18 @@ FOCI_OF_PROJECTIONS: dict[str, Focus] = {
 FOCI_OF_POOLS: dict[str, Focus] = {
     "zero at first": Focus(("zero", "random"), where={"weight_decay": st.just(0.0)})  # the mean is 0
 }
-SMALL_BUFFERS: dict[str, Any] = {
-    "gradients": ("random", "uneven"),
-    "where": {"topC": st.sampled_from([1, 2, 3, 5]), "decay": st.sampled_from([0.93, 0.7])},
-}
+UNEVEN = ("random", "uneven")
+SLOW_DECAY = st.sampled_from([0.93, 0.7])
 FOCI_OF_BUFFERS: dict[str, Focus] = {
-    "full buffer": Focus(**SMALL_BUFFERS),
-    "full buffer, gaps": Focus(absent="gaps", **SMALL_BUFFERS),
+    "full buffer": Focus(UNEVEN, where={"topC": st.sampled_from([1, 2, 3, 5]), "decay": SLOW_DECAY}),
+    # A key that is pooled over the group is another one where gradients are missing, if it is ever compared.
+    "full buffer, gaps": Focus(
+        UNEVEN,
+        absent="gaps",
+        parameters=(2, 3),
+        groups=(1,),
+        where={"topC": st.sampled_from([1, 2, 3]), "decay": SLOW_DECAY, "synced": st.sampled_from([True, True, False])},
+    ),
 }
 ON_LAYERS: dict[str, Any] = {"layers": (1, 2), "parameters": (0, 1), "shapes": SMALL}
 FOCI_OF_LAYERS: dict[str, Focus] = {
