@@ -23,7 +23,7 @@ from stepgauge.properties.gauge.problem import Problem
 from stepgauge.properties.gauge.recipe import Recipe, expand
 from stepgauge.properties.gauge.shrinking import shrunk
 from stepgauge.properties.gauge.target import STRANGERS, StepError, TargetError
-from stepgauge.properties.gauge.text import DRIVER, Edit, Hunk, Text, short, text_of, traced
+from stepgauge.properties.gauge.text import DRIVER, Edit, Hunk, Piece, Text, short, text_of, traced
 from stepgauge.properties.gauge.tolerance import ROUNDOFF
 from stepgauge.properties.gauge.witness import COARSER, Witness
 from stepgauge.reference import RULES
@@ -101,6 +101,8 @@ class Search:
         failing = [o for o in outcomes if dialect in o.divergences and o.problem.recipe]
         self.dtype = "float64" if any(o.dtype == "float64" for o in failing) else "float32"
         failing = [o for o in failing if o.dtype == self.dtype]
+        self.scores: dict[Misreading, int] = {}
+        self.tried: set[tuple[Misreading, float]] = set()
         self.failing = sorted(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size))
 
     def diagnose(self) -> Diagnosis | None:
@@ -113,10 +115,13 @@ class Search:
         found = Diagnosis(outcome, values, failing=len(self.witnesses))
         first = self._witness(smallest)
         kin = self._kin(found, first)
-        known = self._catalogued(first)
-        cause = self._first_cause(found, self._ranked(known))
-        singles = [] if cause else self._ranked([*known, *self._edits(first)])
-        cause = cause or self._first_cause(found, singles)
+        singles: list[Misreading] = []
+        cause = None
+        for more in self._singles(first):
+            singles = self._ranked([*singles, *more])
+            cause = self._first_cause(found, singles)
+            if cause:
+                break
         if kin:
             return replace(cause, name=kin.name) if cause else kin
         return (
@@ -127,9 +132,17 @@ class Search:
             or self._guess(found, singles)
         )
 
+    def _singles(self, first: Witness) -> Iterator[list[Misreading]]:
+        """What agrees with the target on the smallest problem: the known misreadings first, which are few."""
+        yield [known for known in misreadings_of(self.text) if self._agrees(first, known.edits)]
+        yield self._edits(first, self.text.own)
+        yield self._edits(first, self.text.feeding)
+
     def _first_cause(self, found: Diagnosis, suspects: Sequence[Misreading], share: float = 1.0) -> Diagnosis | None:
-        """The first suspect that explains this share of the witnesses and is confirmed."""
-        proved = (self._proved(found, self._theory(suspect), share) for suspect in suspects[:TRIED])
+        """The first suspect that explains this share of the witnesses and is confirmed; none is tried again."""
+        untried = [suspect for suspect in suspects[:TRIED] if (suspect, share) not in self.tried]
+        self.tried.update((suspect, share) for suspect in untried)
+        proved = (self._proved(found, self._theory(suspect), share) for suspect in untried)
         return next(filter(None, proved), None)
 
     def _theory(self, suspect: Misreading) -> Theory:
@@ -188,7 +201,9 @@ class Search:
         return sorted(plausible, key=lambda s: (-explained[s], not s.name, self._cost(s.edits)))
 
     def _explained(self, suspect: Misreading) -> int:
-        return sum(self._agrees(witness, suspect.edits) for witness in self.witnesses)
+        if suspect not in self.scores:
+            self.scores[suspect] = sum(self._agrees(witness, suspect.edits) for witness in self.witnesses)
+        return self.scores[suspect]
 
     def _pairs(self, singles: Sequence[Misreading]) -> list[Misreading]:
         """The best edits, if they are plausible by themselves, with a second one for what they leave unexplained."""
@@ -198,7 +213,7 @@ class Search:
                 break
             left = [w for w in self.witnesses if not self._agrees(w, single.edits)]
             if left:
-                pairs += self._edits(left[0], single)
+                pairs += self._edits(left[0], self.text.pieces, single)
         return self._ranked(pairs)
 
     def _smallest(self, problem: Problem) -> Problem:
@@ -222,11 +237,7 @@ class Search:
         step = max(1, len(self.failing) // WITNESSES)
         return [self._witness(outcome.problem) for outcome in self.failing[::step][:WITNESSES]]
 
-    def _catalogued(self, first: Witness) -> list[Misreading]:
-        """The known misreadings that agree with the target on the smallest problem."""
-        return [known for known in misreadings_of(self.text) if self._agrees(first, known.edits)]
-
-    def _edits(self, first: Witness, beside: Misreading | None = None) -> list[Misreading]:
+    def _edits(self, first: Witness, pieces: Sequence[Piece], beside: Misreading | None = None) -> list[Misreading]:
         """The small edits that agree with the target on one problem, beside others that are made already."""
         made = beside.edits if beside else ()
         name = beside.name if beside else ""
@@ -239,7 +250,7 @@ class Search:
             coverage = self.text.coverage([first.problem], self.dialect)
             return [
                 Misreading((*made, Edit(piece, change)), name)
-                for piece in self.text.pieces
+                for piece in pieces
                 for change in piece.changes(coverage[piece.module])
                 if self._holds(Edit(piece, change), first, groups)
             ]

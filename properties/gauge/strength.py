@@ -19,7 +19,6 @@ import numpy as np
 from stepgauge.properties.gauge.catalogue import misreadings_of
 from stepgauge.properties.gauge.examination import Examination, Level, Options
 from stepgauge.properties.gauge.problem import Problem, distance
-from stepgauge.properties.gauge.rewriting import FEEDING
 from stepgauge.properties.gauge.target import STRANGERS, make_target
 from stepgauge.properties.gauge.text import Edit, Hunk, Text, text_of
 from stepgauge.properties.gauge.tolerance import envelopes
@@ -103,9 +102,8 @@ def strength_of(rule: str, dialect: str, level: Level = "standard") -> Strength:
 
 def _mutants(text: Text, trials: Sequence[Trial], dialect: str) -> Iterator[tuple[Edit, ...]]:
     coverage = text.coverage([trial.problem for trial in trials], dialect)
-    for piece in text.pieces:
-        if piece.module not in FEEDING:
-            yield from ((Edit(piece, change),) for change in piece.changes(coverage[piece.module]))
+    for piece in text.own:
+        yield from ((Edit(piece, change),) for change in piece.changes(coverage[piece.module]))
     yield from (misreading.edits for misreading in misreadings_of(text))
 
 

@@ -114,6 +114,16 @@ class Text:
         unused = () if self.rule.sees_layers else (NETWORK, LAYERS)
         return [piece for module in self.trees if module not in unused for piece in self._pieces_of(module)]
 
+    @cached_property
+    def own(self) -> list[Piece]:
+        """The pieces of the rule and of the parts that it uses."""
+        return [piece for piece in self.pieces if piece.module not in FEEDING]
+
+    @cached_property
+    def feeding(self) -> list[Piece]:
+        """The pieces of what feeds it."""
+        return [piece for piece in self.pieces if piece.module in FEEDING]
+
     def _pieces_of(self, module: str) -> Iterator[Piece]:
         for node in self.trees[module].body:
             if isinstance(node, ast.FunctionDef) and _computes(module, node):
