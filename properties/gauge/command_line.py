@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,10 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough: no word at exit
+        _fall_silent()
         return INTERRUPTED
     except OSError as error:
         return _usage(f"the output cannot be written ({error.strerror})")
+
+
+def _fall_silent() -> None:
+    """Where nobody reads any more, what is left to print is not missed, nor complained about at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -184,12 +189,17 @@ def _check(chosen: argparse.Namespace) -> int:
         return _usage(str(error))
     reports: list[Report] = []
     interrupted = _examine_all(chosen, reports, Console(stderr=True))
-    if reports:
-        show(reports, _console())
     if chosen.json:
         write_json(reports, chosen.json)
-    if chosen.save:
-        _save(reports, chosen)
+    saved = list(_saved(reports, chosen)) if chosen.save else []
+    try:
+        if reports:
+            show(reports, _console())
+        for line in saved:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; the status is for somebody else
+        _fall_silent()
     return INTERRUPTED if interrupted else exit_status(reports, strict=chosen.strict)
 
 
@@ -248,8 +258,8 @@ def _examine(text: str, chosen: argparse.Namespace, progress: Callable[[str], No
         return failed(text, chosen.rule, f"cannot be examined: {described(error)}")
 
 
-def _save(reports: "Sequence[Report]", chosen: argparse.Namespace) -> None:
-    """Save every divergence, and say where."""
+def _saved(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterator[str]:
+    """Save every divergence; where each is."""
     from stepgauge.properties.gauge.api import Asked
     from stepgauge.properties.gauge.saving import file_names, save
     from stepgauge.properties.gauge.target import TargetError
@@ -261,7 +271,7 @@ def _save(reports: "Sequence[Report]", chosen: argparse.Namespace) -> None:
             said = save(report, target, chosen.save, name)
         except TargetError as error:  # it was changed since it was examined, or is not built alike every time
             said = f"not saved: {error}"
-        print(f"{report.target}: {said}")
+        yield f"{report.target}: {said}"
 
 
 def exit_status(reports: "Sequence[Report]", *, strict: bool = False) -> int:
@@ -294,9 +304,12 @@ def _require_writable(file: Path | None) -> None:
         return
     if not file.absolute().parent.is_dir():
         raise UsageError(f"--json {file}: there is no folder {file.parent}")
+    there = file.exists()
     try:
         with file.open("a"):
             pass
+        if not there:
+            file.unlink()
     except OSError as error:
         raise UsageError(f"--json {file}: cannot be written ({error.strerror})") from error
 

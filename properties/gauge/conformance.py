@@ -72,7 +72,7 @@ def conformance_checks(
             expires with the version of a package that has none.
     """
     options = Options(level, seed, dialect, dict(set or {}), only, skip)
-    failures = {id_: _failure(given) for id_, given in (expected_failures or {}).items()}
+    failures = {id_: _failure(id_, given) for id_, given in (expected_failures or {}).items()}
     try:
         asked = Asked.of(optimizer, rule)
         if asked.rule == NO_RULE:
@@ -142,7 +142,9 @@ class Shared:
         return self.results[check]
 
 
-def _failure(given: str | ExpectedFailure) -> ExpectedFailure:
+def _failure(id_: str, given: str | ExpectedFailure) -> ExpectedFailure:
+    if not isinstance(given, (str, ExpectedFailure)):
+        raise ValueError(f"expected_failures: {id_!r} needs a reason, a text, and has {given!r:.40}")
     return ExpectedFailure(given) if isinstance(given, str) else given
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cached_property, partial
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,10 @@ TRIED = 4  # of the edits that explain most
 PAIRED = 1  # of them, that a second edit is sought for
 MOSTLY = 0.75  # of the witnesses: where an edited text is singular, rounding decides what it computes
 SEED = 7919  # apart from what any user chooses
+
+
+class Unrepeatable(Exception):
+    """The target does not compute the same twice."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,11 @@ class Theory(NamedTuple):
 
 
 def diagnose(exam: Examination, outcomes: Sequence[Outcome], dialect: str) -> Diagnosis | None:
-    """Why the target does not follow a dialect, by the problems on which it leaves it; None without any."""
+    """Why the target does not follow a dialect, by the problems on which it leaves it; None without any.
+
+    Raises:
+        Unrepeatable: what it computes on them is another thing each time.
+    """
     return Search(exam, dialect, outcomes).diagnose()
 
 
@@ -111,6 +119,8 @@ class Search:
             return None
         smallest = self._smallest(self.failing[0].problem)
         outcome = judge(self.exam.target, smallest, self.dtype, (self.dialect,))
+        if self.dialect not in outcome.divergences or not all(w.repeats for w in self.witnesses):
+            raise Unrepeatable
         values = values_at(self.text, smallest, self.dialect, outcome.divergences[self.dialect])
         found = Diagnosis(outcome, values, failing=len(self.witnesses))
         first = self._witness(smallest)
@@ -316,21 +326,37 @@ class Search:
 
 
 def values_at(text: Text, problem: Problem, dialect: str, divergence: Divergence) -> dict[str, Any]:
-    """The local variables of the rule's step where the target diverges: numbers, and of arrays the entry there."""
-    index, found = divergence.index, {}
-    steps = [piece.live.__code__ for piece in text.pieces if getattr(piece.node, "name", "") == "step"]
+    """The local variables of the rule's step where the target diverges: numbers, and of arrays the entry there.
+
+    None for a problem with layers, whose parameters the rule sees as parts of matrices.
+    """
+    found: dict[str, Any] = {}
+    steps = [piece.live.__code__ for piece in text.own if getattr(piece.node, "name", "") == "step"]
+    loop = text.modules[DRIVER]._step.__code__  # over the parameters
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code in steps:
-            if event == "return":
+        if frame.f_code is loop:
+            found.clear()
+        elif frame.f_code in steps:
+            if event == "return" and _parameter(frame, loop) == divergence.parameter:
                 found.update(frame.f_locals)
             return trace
         return None
 
     before = replace(problem, gradients=problem.gradients[: divergence.step])
-    with np.errstate(all="ignore"), traced(trace):
-        list(text.trajectory(before, text.groups(problem, dialect)))
-    return {name: shown for name, x in found.items() if (shown := _entry(x, index)) is not None}
+    if not problem.layers:
+        with np.errstate(all="ignore"), traced(trace):
+            list(text.trajectory(before, text.groups(problem, dialect)))
+    return {name: shown for name, x in found.items() if (shown := _entry(x, divergence.index)) is not None}
+
+
+def _parameter(frame: FrameType | None, loop: CodeType) -> int:
+    """The parameter that a frame under the driver's loop is about."""
+    while frame is not None and frame.f_code is not loop:
+        frame = frame.f_back
+    assert frame is not None
+    index: int = frame.f_locals["i"]
+    return index
 
 
 def _entry(x: Any, index: tuple[int, ...]) -> float | int | bool | None:

@@ -113,8 +113,15 @@ class Examination:
         """
         if self.options.level not in PROBLEMS:
             raise UsageError(f"unknown level {self.options.level!r}: the levels are {', '.join(PROBLEMS)}")
+        if self.options.seed < 0:
+            raise UsageError(f"seed {self.options.seed} must be at least 0")
+        known = [check.id for check in load_checks()]
+        for glob in (*_globs(self.options.only), *_globs(self.options.skip)):
+            if not any(fnmatchcase(id_, glob) for id_ in known):
+                raise UsageError(f"no check is called {glob!r}")
         if not any(self.selected()):
-            raise UsageError(f"no check is called {self.options.only!r}, or --skip leaves none")
+            but = f" but --skip {self.options.skip!r}" if self.options.skip else ""
+            raise UsageError(f"--only {self.options.only!r}{but} leaves no check that this target can be asked")
         self._validate_settings()
 
     def _validate_settings(self) -> None:
@@ -239,8 +246,8 @@ class Examination:
     def selected(self) -> Iterator[Check]:
         """The checks to run."""
         for check in load_checks():
-            wanted = any(fnmatchcase(check.id, glob) for glob in self.options.only.split(","))
-            skipped = any(fnmatchcase(check.id, glob) for glob in self.options.skip.split(","))
+            wanted = any(fnmatchcase(check.id, glob) for glob in _globs(self.options.only))
+            skipped = any(fnmatchcase(check.id, glob) for glob in _globs(self.options.skip))
             if wanted and not skipped and check.applies(self.target):
                 yield check
 
@@ -271,3 +278,8 @@ class Examination:
             progress(check.id)
             results.append(self.run(check))
         return results
+
+
+def _globs(text: str) -> list[str]:
+    """The globs in a list that is separated by commas."""
+    return [glob for part in text.split(",") if (glob := part.strip())]

@@ -1,6 +1,6 @@
 """Recorded trajectories replayed: by the reference, or by a target."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,12 +73,26 @@ def _by_reference(case: Case) -> Iterator[tuple[float, str]]:
     yield worst_of(rows, expected, allowed).share, str(first_divergence(case.problem, rows, expected, allowed))
     sizes = _sizes(case)
     for t, recorded in case.states.items():
+        _require_states(case, t, recorded, states[t])
         for i, (state, fields) in enumerate(zip(states[t], recorded, strict=False)):
             for name, value in fields.items():
                 got = _found(state, STATE_NAMES.get(name, name))
                 bound = np.full(got.shape, UNITS * ROUNDOFF[case.dtype] * sizes[name])
                 worst = worst_of(got, value.reshape(got.shape), bound)
                 yield worst.share, f"{name} of parameter {i} after step {t + 1} is {worst.error:.2g} off"
+
+
+def _require_states(case: Case, step: int, recorded: Sequence[Mapping[str, Array]], states: Sequence[Any]) -> None:
+    """Refuse a state that lacks something: all of it may be left out, or that of what never had a gradient.
+
+    Raises:
+        ValueError: see there.
+    """
+    if recorded and len(recorded) != len(states):
+        raise ValueError(f"it has the states of {len(recorded)} parameters, not of {len(states)}")
+    for i, fields in enumerate(recorded):
+        if not fields and any(grads[i] is not None for grads in case.problem.gradients[: step + 1]):
+            raise ValueError(f"the state of parameter {i} is empty")
 
 
 def _driven(case: Case) -> tuple[Array, list[Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from io import StringIO
@@ -64,11 +65,11 @@ def show(reports: Sequence[Report], console: Console) -> None:
 
 
 def show_strength(found: "Sequence[Strength]", console: Console) -> None:
-    """The table of mutants, and below it every survivor that is no equivalent, with the reason."""
+    """The table of edits, and below it the survivors: each that is missed, and those that are equivalent by reasons."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("rule", "dialect"):
         table.add_column(heading)
-    for heading in ("mutants", "killed", "equivalent", "missed", "unexplained"):
+    for heading in ("edits", "killed", "equivalent", "missed", "unexplained"):
         table.add_column(heading, justify="right")
     for s in found:
         counts = (s.mutants, s.killed, s.equivalent, s.missed, len(s.unexplained))
@@ -79,6 +80,9 @@ def show_strength(found: "Sequence[Strength]", console: Console) -> None:
             console.print(Text(f"{s.rule} {s.dialect}: {survivor.reason or 'survives, and nobody has said why'}"))
             for line in _hunks(survivor.hunks):
                 console.print(line, soft_wrap=True)
+        reasons = Counter(survivor.reason for survivor in s.survivors if survivor.equivalent)
+        for reason, count in reasons.most_common():
+            console.print(Text(f"{s.rule} {s.dialect}: {count} equivalent: {reason}"), soft_wrap=True)
 
 
 def show_resolution(found: "Resolution", console: Console) -> None:
@@ -147,9 +151,19 @@ def _details(report: Report) -> list[Text]:
         lines.append(Text(f"only with {' and '.join(report.only_when)}", style=COLOURS[report.verdict]))
     if report.divergence:
         lines.append(Text(f"first {report.divergence}"))
+        lines += _held(report)
     if report.diagnosis:
         lines += _diagnosis(report.diagnosis)
     return [*lines, *_found(report), *_alike(_remarks(report), "dim"), *_failures(report)]
+
+
+def _held(report: Report) -> Iterator[Text]:
+    """The hyperparameters that a target does not offer, which may go by another name there."""
+    held = [f"{name}={value}" for name, value in report.coverage.get("held", {}).items()]
+    extra = ", ".join(report.coverage["extra"])
+    if held:
+        also = f"; if {extra} is one of these, say --rename OURS=THEIRS" if extra else ""
+        yield Text(f"it does not offer {', '.join(held)}: compared at that{also}", style="dim")
 
 
 def _diagnosis(diagnosis: "Diagnosis") -> Iterator[Text]:
@@ -183,9 +197,11 @@ def _cause(diagnosis: "Diagnosis") -> str:
     if not diagnosis.hunks:
         return "cause unknown: no edit of the reference that was tried computes this"
     known = f": {diagnosis.name}" if diagnosis.name else ""
-    if diagnosis.is_cause:
-        return f"cause, confirmed on {diagnosis.confirmed_on} fresh problems{known}"
-    return f"a guess, right on {diagnosis.explained} of {diagnosis.failing} problems{known}"
+    right = f"right on {diagnosis.explained} of {diagnosis.failing} problems"
+    if not diagnosis.is_cause:
+        return f"a guess, {right}{known}"
+    but = f", but {right}" if diagnosis.explained < diagnosis.failing else ""
+    return f"cause, confirmed on {diagnosis.confirmed_on} fresh problems{but}{known}"
 
 
 def described(recipe: "Recipe") -> str:

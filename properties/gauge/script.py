@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, {folder!r})
-from {module} import {name}
+from {module} import {name} as Optimizer
 
 # For each parameter; then for each step and parameter: the gradient, what the parameter should be afterwards, and how
 # far from that rounding may lead.
@@ -54,11 +54,12 @@ print("agrees in every step")
 '''
 RATES = """\
 FACTORS = {factors}  # of the learning rate in each step
-rates = [group["{lr}"] for group in optimizer.param_groups]
+rates = [group.get("{lr}") for group in optimizer.param_groups]
 """
 SCHEDULE = """\
     for group, rate in zip(optimizer.param_groups, rates):
-        group["{lr}"] = rate * FACTORS[t]
+        if rate is not None:
+            group["{lr}"] = rate * FACTORS[t]
 """
 
 
@@ -97,7 +98,7 @@ def script(case: Case, target: Target, divergence: str, versions: Mapping[str, s
         allowed=_by_step(case.allowed or ()),
         dtype=case.dtype,
         device="" if target.device == "cpu" else f", device={target.device!r}",
-        call=_call(attribute, case, target),
+        call=_call(".".join(["Optimizer", *attribute.split(".")[1:]]), case, target),
         rates=RATES.format(factors=factors, lr=lr) if scheduled else "",
         schedule=SCHEDULE.format(lr=lr) if scheduled else "",
     )

@@ -120,10 +120,17 @@ class Target(ABC):
                 try:
                     cast = [None if g is None else g.astype(dtype) for g in grads]
                     params = self.step(cast, state, problem.lr_factor(t), problem.seen_in(t, dtype))
+                    _require_shapes(params, problem.initial)
                 except STRANGERS as error:
                     raise StepError(t, error) from error
                 rows.append(flatten(params))
         return np.array(rows)
+
+
+def _require_shapes(params: Sequence[Array], initial: Sequence[Array]) -> None:
+    for i, (p, before) in enumerate(zip(params, initial, strict=True)):
+        if p.shape != before.shape:
+            raise ValueError(f"parameter {i} has the shape {p.shape} afterwards, and had {before.shape}")
 
 
 @contextmanager
@@ -212,7 +219,7 @@ class Specification(NamedTuple):
                 keywords = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
                 node = node.func
             return cls(text, module, _dotted(node), keywords)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, TypeError):  # the last of an unhashable key
             raise UsageError(
                 f"{text!r} is no target: {call!r} must be a name, or a name with literal keywords"
             ) from None
@@ -294,8 +301,9 @@ def known_rule(name: str, *, or_none: bool = False) -> str:
     Raises:
         UsageError: no such rule.
     """
-    if name.lower() in RULES or (or_none and name.lower() == NO_RULE):
-        return name.lower()
+    plain = str(name).lower()
+    if plain in RULES or (or_none and plain == NO_RULE):
+        return plain
     known = [*RULES, NO_RULE] if or_none else RULES
     raise UsageError(f"unknown rule {name!r}: the rules are {', '.join(known)}")
 
@@ -313,10 +321,13 @@ def make_target(
 
     Raises:
         TargetError: it cannot be built, or what it builds is no optimizer.
+        UsageError: a rename does not fit.
     """
     if isinstance(factory, type) and issubclass(factory, Rule):
         if rule == NO_RULE:
             raise TargetError("is no torch optimizer, of which alone the laws without a rule are asked")
+        if renames:
+            raise UsageError(f"--rename: {name} has the names of stepgauge's own rules")
         return RuleTarget(name, factory, rule, keywords or {})
     if rule == NO_RULE:
         from stepgauge.properties.gauge.lone_target import LoneTarget

@@ -55,9 +55,10 @@ class TorchTarget(Target):
     ) -> None:
         self.name, self.factory, self.rule, self.device = name, factory, rule, device
         self.keywords, self.renames = dict(keywords), dict(renames)
-        names = self.record.hyperparameter_names()
         theirs = named_parameters(factory)
         self._check_renames(theirs)
+        claimed = self.renames.values() - self.renames.keys()  # their word for something else than what we call so
+        names = [n for n in self.record.hyperparameter_names() if n not in claimed]
         self.offers = frozenset(n for n in names if self._their_names(n) <= theirs.keys() - keywords)
         self.takes_maximize = "maximize" in theirs and "maximize" not in keywords
         known = {their for n in names for their in self._their_names(n)} | {"maximize"}
@@ -82,6 +83,8 @@ class TorchTarget(Target):
                 raise UsageError(f"--rename {our}={their}: {self.rule} has no {our}; it has {', '.join(names)}")
             if their not in theirs:
                 raise UsageError(f"--rename {our}={their}: {self.name} takes no {their}; it takes {', '.join(theirs)}")
+            if twins := [o for o, t in self.renames.items() if t == their and o != our]:
+                raise UsageError(f"--rename {our}={their}: {twins[0]} is renamed to that, too")
         for name in {our.partition(".")[0] for our in self.renames if "." in our}:
             default = self.record.defaults().get(name)
             items = [f"{name}.{k}" for k in range(len(default) if isinstance(default, tuple) else 0)]
@@ -120,12 +123,15 @@ class TorchTarget(Target):
                 blank = [torch.nn.Parameter(torch.zeros(2, 3, device=self.device))]
                 more = {self.model: Network([], blank)} if self.model else {}
                 optimizer = self.build(blank, self.required, **more)
+                missing = [name for name in ("step", "param_groups") if not hasattr(optimizer, name)]
+                groups = [] if missing else [*optimizer.param_groups]
             except STRANGERS as error:
                 raise TargetError(f"cannot be built: {described(error)}") from error
-        if not (hasattr(optimizer, "step") and hasattr(optimizer, "param_groups")):
-            raise TargetError(f"is no optimizer: it makes a {type(optimizer).__name__} without step and param_groups")
-        if not optimizer.param_groups:
-            raise TargetError(f"is no optimizer: the param_groups of its {type(optimizer).__name__} are empty")
+        made = f"is no optimizer: it makes a {type(optimizer).__name__}"
+        if missing:
+            raise TargetError(f"{made} without {' and '.join(missing)}")
+        if not (groups and all(isinstance(group, dict) for group in groups)):
+            raise TargetError(f"{made} whose param_groups are {groups!r:.40}, not dictionaries, at least one")
         return optimizer
 
     def _own_defaults(self) -> dict[str, Any]:

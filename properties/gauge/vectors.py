@@ -103,10 +103,13 @@ def _document(file: Path) -> dict[str, Any]:
         raise VectorError("is no vector file: it holds no object")
     if missing := [key for key in ("schema", "rule", "dialect", "dtype", "cases") if key not in document]:
         raise VectorError(f"is no vector file: it has no {missing[0]!r}")
-    if document["schema"] != SCHEMA:
+    if document["schema"] is True or document["schema"] != SCHEMA:  # which 1 equals
         raise VectorError(f"has schema {document['schema']!r}; this version reads {SCHEMA}")
     if document["rule"] not in list(RULES):
         raise VectorError(f"is of the rule {document['rule']!r}; known are {', '.join(RULES)}")
+    if not (isinstance(document["dialect"], str) and document["dialect"]):
+        known = ", ".join(RULES[document["rule"]].dialects)
+        raise VectorError(f"is in the dialect {document['dialect']!r}; known are {known}")
     if document["dtype"] not in list(ROUNDOFF):
         raise VectorError(f"is in {document['dtype']!r}; known are {', '.join(ROUNDOFF)}")
     return document

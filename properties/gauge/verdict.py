@@ -125,7 +125,7 @@ def _diagnosed(exam: Examination, results: Sequence[Result], report: Report) -> 
     Raises:
         Interrupted: with the report as it stands.
     """
-    from stepgauge.properties.gauge.diagnosis import diagnose
+    from stepgauge.properties.gauge.diagnosis import Unrepeatable, diagnose
 
     outcomes = [o for r in results for o in r.outcomes if o.judged]
     telling = [o for o in outcomes if report.nearest in o.divergences]  # the others tell dialects apart, not errors
@@ -141,6 +141,8 @@ def _diagnosed(exam: Examination, results: Sequence[Result], report: Report) -> 
                 break
     except KeyboardInterrupt:
         raise Interrupted(best) from None
+    except Unrepeatable:
+        return replace(best, message="what it computes is another thing each time, so that no cause was sought")
     except STRANGERS as error:  # the verdict stands without its cause
         return replace(best, message=f"its cause was not found ({described(error)})")
     return best
@@ -282,6 +284,7 @@ def _coverage(exam: Examination, outcomes: Sequence[Outcome], survivors: Sequenc
         "inconclusive": sum(o.ambiguous for o in outcomes),
         "regimes": dict(sorted(regimes.items())),
         "not_offered": list(exam.not_offered),
+        "held": {name: exam.fixed[name] for name in exam.not_offered} if outcomes else {},
         "extra": list(exam.target.extra),
         "dialects_compared": list(exam.dialects),
         "dialects_left": list(survivors),

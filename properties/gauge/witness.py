@@ -52,6 +52,13 @@ class Witness:
         found = envelopes(self.problem, self.dialect, self.dtype)
         return all(worst_of(self.got, e.centre, e.allowed(self.dtype)).share > 1 for e in found)
 
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether the target computes about the same if it is run again."""
+        with np.errstate(all="ignore"):
+            apart = distance(self.target.run(self.problem, self.dtype), self.got)
+        return bool(np.all((apart == 0) | (apart <= self.near)))
+
     def is_rule(self, rule: str, dialect: str) -> bool:
         """Whether another rule, with the hyperparameters that it shares, computes about what the target does."""
         names = RULES[rule].hyperparameter_names()

@@ -66,6 +66,17 @@ class StepsTwice(torch.optim.SGD):
         super().step(closure)
         return super().step()
 
+class BadGroups:
+    param_groups = [3]
+    def __init__(self, params, lr=0.1):
+        pass
+    def step(self):
+        pass
+
+class OtherRate(torch.optim.SGD):
+    def __init__(self, params, learning_rate=0.1):
+        super().__init__(params, learning_rate)
+
 number = 3
 '''
 
@@ -86,6 +97,7 @@ def strangers(tmp_path: Path) -> Iterator[str]:
         (("{}:Faithfull", "--rule", "sgd"), 3, "has no 'Faithfull' (did you mean Faithful?)"),
         (("{}:number", "--rule", "sgd"), 3, "is no optimizer: number is 3"),
         (("{}:NoOptimizer", "--rule", "sgd"), 3, "is no optimizer: it makes a NoOptimizer without step"),
+        (("{}:BadGroups", "--rule", "sgd"), 3, "a BadGroups whose param_groups are [3], not dictionaries"),
         (("{}:NeedsMore", "--rule", "sgd"), 3, "missing 1 required positional argument: 'model'"),
         (("torch.optim:SGD", "--rule", "frog"), 3, "takes no model, which frog needs; say --rename model=THEIRS"),
         (("{}:RaisesInThirdStep", "--rule", "sgd"), 3, "raises RuntimeError: boom, in step 3"),
@@ -97,9 +109,18 @@ def strangers(tmp_path: Path) -> Iterator[str]:
         (("torch.optim:SGD", "--set", "lr=-1"), 2, "Invalid lr: -1 (must be at least 0 and finite)"),
         (("torch.optim:SGD", "--set", "speed=1"), 2, "sgd has no hyperparameter 'speed': it has lr, momentum"),
         (("torch.optim:SGD", "--set", "nesterov=True", "--set", "momentum=0"), 2, "leave no legal ones to draw"),
+        (("torch.optim:SGD", "--skip", "contrat/*"), 2, "no check is called 'contrat/*'"),
+        (("torch.optim:SGD", "--only", "trajectory/float64, law"), 2, "no check is called 'law'"),
+        (
+            ("torch.optim:SGD", "--rename", "lr=momentum", "--rename", "dampening=momentum"),
+            2,
+            "is renamed to that, too",
+        ),
+        (("stepgauge.reference:SGD", "--rename", "lr=rate"), 2, "has the names of stepgauge's own rules"),
         (("torch.optim:SGD", "--dialect", "published"), 2, "Invalid dialect: published (SGD has: torch)"),
         (("torch.optim",), 2, "'torch.optim' is no target: write module:Factory"),
         (("torch.optim:SGD(0.1)",), 2, "the factory takes key=value alone"),
+        (("torch.optim:SGD(lr={{[]: 1}})",), 2, "must be a name, or a name with literal keywords"),
         (("torch.optim:SGD(lr=x)",), 2, "must be a name, or a name with literal keywords"),
         (("torch.optim:SGD", "--json", "no/such/folder.json"), 2, "there is no folder no/such"),
     ],
@@ -118,6 +139,36 @@ def test_malformed_option_is_a_usage_error(arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["check", "torch.optim:SGD", *arguments])
     assert exit_.value.code == 2
+
+
+def test_a_mistake_leaves_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.json"
+    assert main(["check", "torch.optim:SGD", "--json", str(file), "--save", "/no/such/folder"]) == 2
+    assert not file.exists()
+
+
+def test_what_nobody_reads_loses_nothing(strangers: str, tmp_path: Path) -> None:
+    """As with `| head`: the files are written, and the status is the verdict's."""
+    file, folder = tmp_path / "verdicts.json", tmp_path / "saved"
+    options = ["--rule", "sgd", "--json", str(file), "--save", str(folder), "--no-diagnosis", "--level", "quick"]
+    target = [f"{strangers}:StepsTwice", "--only", "trajectory/defaults"]
+    command = [sys.executable, "-m", "stepgauge.properties.gauge.command_line", "check", *target, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.wait() == 1
+        assert b"BrokenPipe" not in running.stderr.read()
+    assert json.loads(file.read_text())["results"][0]["verdict"] == "diverges"
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_what_is_not_offered_may_have_another_name(strangers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["check", f"{strangers}:OtherRate", "--rule", "sgd", "--no-diagnosis", *QUICK]
+    assert main([*arguments, "--only", "trajectory/defaults"]) == 1
+    printed = capsys.readouterr().out
+    assert "it does not offer lr=0.001, " in printed
+    assert "if learning_rate is one of these, say --rename OURS=THEIRS" in printed
 
 
 def test_other_targets_keep_their_verdicts(strangers: str, tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ def test_results_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     ("failures", "sentence"),
     [
         ({"law/P5": " "}, "an expected failure needs a reason"),
+        ({"law/P5": None}, "'law/P5' needs a reason, a text, and has None"),
         ({"law/P4": "why"}, r"'law/P4' is no check that is run here \(did you mean law/P"),
         ({"law/P5": ExpectedFailure("why", expires="2.0")}, "comes from no installed package"),
     ],

@@ -1,6 +1,7 @@
 """The cause of a divergence is named: as an edit of the reference, as a known misreading, or as another rule."""
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,51 @@ def test_the_smallest_problem_is_reported() -> None:
     assert recipe.groups[0].hyperparameters["weight_decay"] > 0
     assert recipe.groups[0].hyperparameters["momentum"] == 0
     assert {"p", "g"} <= found.values.keys()
+
+
+def test_the_values_are_those_of_the_parameter_that_diverges() -> None:
+    class FirstOfTwo(torch.optim.SGD):
+        """Steps twice with the first of several parameters."""
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            first, *others = (p for group in self.param_groups for p in group["params"])
+            if others and first.grad is not None:
+                first.grad *= 2
+            return super().step(closure)
+
+    found = check_optimizer(FirstOfTwo, rule="sgd", level="quick", only="trajectory/float64").diagnosis
+    assert found is not None
+    place, (group, *_) = found.witness.divergences["torch"], found.witness.problem.groups
+    assert (place.step, place.parameter, group.hyperparameters["weight_decay"]) == (1, 0, 0)
+    start = found.witness.problem.initial[0][place.index]
+    assert place.expected == pytest.approx(start - group.hyperparameters["lr"] * found.values["g"])
+
+
+def test_no_cause_is_sought_of_what_differs_each_time() -> None:
+    class Noisy(torch.optim.SGD):
+        """A ten-thousandth of each gradient is random."""
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
+                p.grad *= 1 + 1e-4 * torch.randn_like(p)
+            return super().step(closure)
+
+    report = check_optimizer(Noisy, rule="sgd", level="quick", only="trajectory/*")
+    assert report.verdict == "diverges"
+    assert report.diagnosis is None
+    assert "another thing each time, so that no cause was sought" in str(report)
+
+
+def test_a_cause_of_most_is_no_cause_of_all() -> None:
+    """Where some of the problems diverge for another reason, that is said."""
+    report = check_optimizer(baselines.SGDDoubledDecay, rule="sgd", level="quick", only="trajectory/float64")
+    assert report.diagnosis is not None
+    assert "cause, confirmed on 3 fresh problems\n" in str(report)
+    partial = replace(report.diagnosis, explained=report.diagnosis.failing - 1)
+    said = f"cause, confirmed on 3 fresh problems, but right on {partial.explained} of {partial.failing} problems"
+    assert said in str(replace(report, diagnosis=partial))
 
 
 def test_json_has_the_edit() -> None:

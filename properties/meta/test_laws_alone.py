@@ -402,7 +402,7 @@ def test_settings_reach_the_target() -> None:
         (("torch.optim:SGD(lr=0.1)", "--set", "lr=0.2"), 2, "the target's own keywords give it already"),
         (("torch.optim:SGD", "--rename", "lr=alpha"), 2, "--rename: without a rule there are no other names"),
         (("torch.optim:SGD", "--dialect", "published"), 2, "--dialect: without a rule there are no dialects"),
-        (("torch.optim:SGD", "--only", "trajectory/*"), 2, "no check is called 'trajectory/*'"),
+        (("torch.optim:SGD", "--only", "trajectory/*"), 2, "--only 'trajectory/*' leaves no check"),
         (("torch.optim:SGD", "--only", "contract/*"), 5, "did not run: law/repeatable"),
         (("torch.optim:SGD",), 0, "no rule was compared"),
     ],

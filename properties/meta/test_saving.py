@@ -54,6 +54,20 @@ class SeesAbsentAsZero(torch.optim.SGD):
             p.grad = p.grad if MENDED or p.grad is not None else torch.zeros_like(p)
         return super().step(closure)
 
+class WithoutRate(torch.optim.SGD):
+    def __init__(self, params, lr=1e-3):
+        super().__init__(params, lr)
+        self.lr = lr if MENDED else 2 * lr
+        for group in self.param_groups:
+            del group["lr"]
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in (p for p in group["params"] if p.grad is not None):
+                p.data.add_(p.grad, alpha=-self.lr)
+
+def tensor(params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False):
+    return NoLookAhead(params, lr, momentum, dampening, weight_decay, nesterov, maximize=maximize)
+
 class RoundsInFloat32(torch.optim.SGD):
     def step(self, closure=None):
         super().step(closure)
@@ -107,6 +121,8 @@ def _exit(script: Path) -> Any:
         ("DeafToSchedulers", "FACTORS = [1.0, "),
         ("SeesAbsentAsZero", "None,"),
         ("RoundsInFloat32", "torch.float32"),
+        ("WithoutRate", "lr=0."),
+        ("tensor", "nesterov=True"),
     ],
 )
 def test_script_and_vectors_tell_the_wrong_optimizer_from_the_mended(
@@ -270,7 +286,10 @@ def _set(*path: Any) -> Callable[[Any], None]:
         (_set("schema", 2), "has schema 2; this version reads 1"),
         (_set("rule", ["sgd"]), "is of the rule ['sgd']"),
         (_set("dtype", {}), "is in {}"),
+        (_set("schema", True), "has schema True; this version reads 1"),
         (_set("dialect", "published"), "Invalid dialect: published"),
+        (_set("dialect", None), "is in the dialect None; known are torch"),
+        (_set("dialect", ""), "is in the dialect ''; known are torch"),
         (_set("cases", [3]), "is corrupt: case 0"),
         (_set("cases", 0, "steps", []), "it has no steps, or"),
         (_set("cases", 0, "steps", 0, "grads", []), "is corrupt"),
@@ -288,8 +307,9 @@ def _set(*path: Any) -> Callable[[Any], None]:
         (_set("cases", 0, "maximize", "yes"), "maximize is 'yes'"),
         (_set("cases", 0, "schedule", [[]]), "no factor of lr"),
         (_set("cases", 0, "layers", [{"weight": 0}]), "has no 'geometry'"),
-        (_set("cases", 0, "final_state", [{"momentum_buffer": [1.0]}]), "is corrupt"),
-        (_set("cases", 0, "final_state", [{"speed": [1.0]}]), "the state has no speed"),
+        (_set("cases", 0, "final_state", [{"speed": [1.0]}] * 3), "the state has no speed"),
+        (_set("cases", 0, "final_state", [{"momentum_buffer": [1.0]}]), "it has the states of 1 parameters, not of 3"),
+        (_set("cases", 0, "final_state", [{}] * 3), "the state of parameter 0 is empty"),
     ],
 )
 def test_a_tampered_file_gets_one_sentence(
@@ -353,6 +373,20 @@ def test_a_target_that_raises_does_not_agree(optimizers: Path, capsys: pytest.Ca
     )
     assert main(["vectors", "verify", "--target", f"{optimizers}:NoLookAhead", str(saved)]) == 1
     assert "raises OSError: boom, in step 1" in capsys.readouterr().out
+
+
+def test_a_target_that_changes_shapes_does_not_agree(optimizers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = _saved(f"{optimizers}:NoLookAhead").with_suffix(".json")
+    optimizers.write_text(
+        """import torch
+class NoLookAhead(torch.optim.SGD):
+    def step(self):
+        for p in (p for group in self.param_groups for p in group["params"]):
+            p.data = torch.stack([p.data, p.data])
+"""
+    )
+    assert main(["vectors", "verify", "--target", f"{optimizers}:NoLookAhead", str(saved)]) == 1
+    assert "raises ValueError: parameter 0 has the shape (2, " in capsys.readouterr().out
 
 
 def test_export_writes_what_is_shipped_and_overwrites_nothing(
