@@ -7,9 +7,11 @@ and the plainest of that on fresh ones, within the edited text's own tolerance. 
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cached_property, partial
+from itertools import count
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -30,7 +32,7 @@ from stepgauge.reference import RULES
 
 CONFIRMATIONS = 3
 WITNESSES = 12  # failing problems, beside the smallest, that an edit has to explain
-TRIED = 4  # of the edits that explain most
+TRIED = 12  # of the edits that explain most
 PAIRED = 1  # of them, that a second edit is sought for
 MOSTLY = 0.75  # of the witnesses: where an edited text is singular, rounding decides what it computes
 SEED = 7919  # apart from what any user chooses
@@ -49,8 +51,8 @@ class Diagnosis:
         values: what the reference computes there, by its names.
         hunks: the edit of the reference that computes what the target does; empty if none was found.
         name: of the misreading, if it is a known one; `link` points at a port that has it.
-        explained: on how many of the `failing` problems that were tried the edit computes the same.
-        confirmed_on: on how many fresh problems with a divergence it does.
+        confirmed_on: on how many fresh problems with a divergence the edit computes the same.
+        explained: on how many it does of the `failing` others, on which the target or the edit leaves the reference.
     """
 
     witness: Outcome
@@ -85,10 +87,10 @@ class Theory(NamedTuple):
     explains: Callable[[Witness], bool]
     confirms: Callable[[Witness], bool]
 
-    def diagnosed(self, found: Diagnosis, explained: int, confirmed: int) -> Diagnosis:
-        """What was found, with this as the reason."""
-        because = replace(found, hunks=self.hunks, name=self.name, link=self.link)
-        return replace(because, explained=explained, confirmed_on=confirmed)
+    def diagnosed(self, found: Diagnosis, explained: int, confirmed: int = 0, missed: int = 0) -> Diagnosis:
+        """What was found, with this as the reason; it may have missed some fresh problems."""
+        because = replace(found, hunks=self.hunks, name=self.name, link=self.link, confirmed_on=confirmed)
+        return replace(because, explained=explained, failing=found.failing + missed)
 
 
 def diagnose(exam: Examination, outcomes: Sequence[Outcome], dialect: str) -> Diagnosis | None:
@@ -111,6 +113,8 @@ class Search:
         failing = [o for o in failing if o.dtype == self.dtype]
         self.scores: dict[Misreading, int] = {}
         self.tried: set[tuple[Misreading, float]] = set()
+        self.fresh: list[Witness] = []
+        self.drawn = self._drawn()
         self.failing = sorted(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size))
 
     def diagnose(self) -> Diagnosis | None:
@@ -161,11 +165,13 @@ class Search:
 
     def _proved(self, found: Diagnosis, theory: Theory, share: float = 1.0) -> Diagnosis | None:
         """The theory as the cause, if it explains this share of the witnesses and is confirmed."""
-        explained = sum(map(theory.explains, self.witnesses))
-        if explained < share * len(self.witnesses):
-            return None
-        confirmed = self._confirmed(theory, allowed=int(share < 1))
-        return theory.diagnosed(found, explained, confirmed) if confirmed >= CONFIRMATIONS else None
+        explained = len(self.witnesses)
+        for witness in self.witnesses:
+            explained -= not theory.explains(witness)
+            if explained < share * len(self.witnesses):
+                return None
+        confirmed, missed = self._confirmed(theory, exact=share == 1)
+        return theory.diagnosed(found, explained, confirmed, missed) if confirmed >= CONFIRMATIONS else None
 
     def _kin(self, found: Diagnosis, first: Witness) -> Diagnosis | None:
         """Another rule, or a dialect of this one that it was not compared with, if the target computes that."""
@@ -201,7 +207,7 @@ class Search:
         explained = self._explained(suspects[0]) if suspects else 0
         if 2 * explained <= len(self.witnesses):
             return found
-        return self._theory(suspects[0]).diagnosed(found, explained, 0)
+        return self._theory(suspects[0]).diagnosed(found, explained)
 
     def _ranked(self, suspects: Sequence[Misreading]) -> list[Misreading]:
         """Those that explain most come first, and among them the known ones, then the smallest."""
@@ -297,31 +303,44 @@ class Search:
         hunks = self.text.hunks(edits)
         return sum(_distance(h.before, h.after) for h in hunks)
 
-    def _confirmed(self, theory: Theory, allowed: int = 0) -> int:
-        """On how many fresh problems with a divergence it computes the same; none if it fails on more than allowed."""
-        confirmed = 0
-        for problem in self._fresh():
-            try:
-                fresh = self._witness(problem)
-            except (StepError, TargetError):
-                continue
+    def _confirmed(self, theory: Theory, *, exact: bool) -> tuple[int, int]:
+        """On how many fresh problems with a divergence a theory holds, and how many of all it misses on the way.
+
+        An exact one may miss none; another one a divergence, and any number of problems on which there is none.
+        """
+        confirmed = missed = unconfirmed = 0
+        for fresh in self._fresh():
             if theory.confirms(fresh) if fresh.diverges else theory.explains(fresh):
                 confirmed += fresh.diverges
-            elif allowed:
-                allowed -= 1
             else:
-                return 0
-            if confirmed == CONFIRMATIONS:
+                missed += 1
+                unconfirmed += fresh.diverges
+            if confirmed == CONFIRMATIONS or unconfirmed > 1 or (exact and missed):
                 break
-        return confirmed
+        return (0, missed) if unconfirmed > 1 or (exact and missed) else (confirmed, missed)
 
-    def _fresh(self) -> Iterator[Problem]:
+    def _fresh(self) -> Iterator[Witness]:
+        """Fresh problems that the target can be run on; they are drawn once."""
+        for k in count():
+            if k == len(self.fresh):
+                drawn = next(self.drawn, None)
+                if drawn is None:
+                    return
+                self.fresh.append(drawn)
+            yield self.fresh[k]
+
+    def _drawn(self) -> Iterator[Witness]:
+        for problem in self._problems():
+            with suppress(StepError, TargetError):
+                yield self._witness(problem)
+
+    def _problems(self) -> Iterator[Problem]:
         """Problems of every focus, then more of those in which the target was seen to diverge."""
         target, seed = self.exam.target, self.exam.options.seed + SEED
         often = {o.problem.recipe.focus for o in self.failing if o.problem.recipe} & foci_of(target.rule).keys()
-        for k, (count, only) in enumerate(((1, set[str]()), (4, often), (8, often), (16, often))):
+        for k, (each, only) in enumerate(((1, set[str]()), (4, often), (8, often), (16, often))):
             maximize = target.takes_maximize
-            recipes = problems_of(target.rule, count, seed + k, fixed=self.exam.fixed, maximize=maximize, only=only)
+            recipes = problems_of(target.rule, each, seed + k, fixed=self.exam.fixed, maximize=maximize, only=only)
             yield from map(expand, recipes)
 
 

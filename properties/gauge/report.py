@@ -197,10 +197,10 @@ def _cause(diagnosis: "Diagnosis") -> str:
     if not diagnosis.hunks:
         return "cause unknown: no edit of the reference that was tried computes this"
     known = f": {diagnosis.name}" if diagnosis.name else ""
-    right = f"right on {diagnosis.explained} of {diagnosis.failing} problems"
+    right = f"right on {diagnosis.explained} of {diagnosis.failing}"
     if not diagnosis.is_cause:
-        return f"a guess, {right}{known}"
-    but = f", but {right}" if diagnosis.explained < diagnosis.failing else ""
+        return f"a guess, {right} problems{known}"
+    but = f", but {right} others" if diagnosis.explained < diagnosis.failing else ""
     return f"cause, confirmed on {diagnosis.confirmed_on} fresh problems{but}{known}"
 
 

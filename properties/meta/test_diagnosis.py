@@ -185,7 +185,7 @@ def test_a_cause_of_most_is_no_cause_of_all() -> None:
     assert report.diagnosis is not None
     assert "cause, confirmed on 3 fresh problems\n" in str(report)
     partial = replace(report.diagnosis, explained=report.diagnosis.failing - 1)
-    said = f"cause, confirmed on 3 fresh problems, but right on {partial.explained} of {partial.failing} problems"
+    said = f"cause, confirmed on 3 fresh problems, but right on {partial.explained} of {partial.failing} others"
     assert said in str(replace(report, diagnosis=partial))
 
 
