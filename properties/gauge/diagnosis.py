@@ -338,7 +338,7 @@ class Search:
         """Problems of every focus, then more of those in which the target was seen to diverge."""
         target, seed = self.exam.target, self.exam.options.seed + SEED
         often = {o.problem.recipe.focus for o in self.failing if o.problem.recipe} & foci_of(target.rule).keys()
-        for k, (each, only) in enumerate(((1, set[str]()), (4, often), (8, often), (16, often))):
+        for k, (each, only) in enumerate(((1, set[str]()), (4, often), (8, often), (16, often), (32, often))):
             maximize = target.takes_maximize
             recipes = problems_of(target.rule, each, seed + k, fixed=self.exam.fixed, maximize=maximize, only=only)
             yield from map(expand, recipes)
