@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         return _usage(f"the output cannot be written ({error.strerror})")
+
+
+def run() -> None:
+    """The command as a process; one that was interrupted ends as it was told, however often."""
+    status = main()
+    if INTERRUPTS:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def _fall_silent() -> None:
@@ -176,7 +185,7 @@ def _usage(message: str) -> int:
 def _check(chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from stepgauge.properties.gauge.report import show, write_json
+    from stepgauge.properties.gauge.report import show
     from stepgauge.properties.gauge.target import UsageError, known_rule
 
     try:
@@ -188,19 +197,35 @@ def _check(chosen: argparse.Namespace) -> int:
     except UsageError as error:
         return _usage(str(error))
     reports: list[Report] = []
-    interrupted = _examine_all(chosen, reports, Console(stderr=True))
-    if chosen.json:
-        write_json(reports, chosen.json)
-    saved = list(_saved(reports, chosen)) if chosen.save else []
-    try:
-        if reports:
-            show(reports, _console())
-        for line in saved:
-            print(line)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough; the status is for somebody else
-        _fall_silent()
+    said: list[str] = []
+    with _interruptible():
+        interrupted = _examine_all(chosen, reports, Console(stderr=True))
+        try:
+            said += _written(reports, chosen)
+        except KeyboardInterrupt:
+            interrupted = True
+        try:
+            if reports:
+                show(reports, _console())
+            for line in said:
+                print(line)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader has seen enough; the status is for somebody else
+            _fall_silent()
     return INTERRUPTED if interrupted else exit_status(reports, strict=chosen.strict)
+
+
+def _written(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterator[str]:
+    """Write what is asked for; what is to be said of it."""
+    from stepgauge.properties.gauge.report import write_json
+
+    if chosen.json:
+        try:
+            write_json(reports, chosen.json)
+        except OSError as error:
+            yield f"--json {chosen.json}: cannot be written ({error.strerror})"
+    if chosen.save:
+        yield from _saved(reports, chosen)
 
 
 def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "Console") -> bool:
@@ -210,8 +235,6 @@ def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "
     from stepgauge.properties.gauge.verdict import Interrupted
 
     set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "stepgauge-hypothesis")  # and not in the user's folder
-    INTERRUPTS.clear()
-    before = signal.signal(signal.SIGINT, _interrupt)
     try:
         with console.status("starting") as status:
             for text in chosen.targets:
@@ -220,17 +243,30 @@ def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "
         reports += [interrupt.report] if isinstance(interrupt, Interrupted) else []
         console.print(f"interrupted: {len(reports)} of {len(chosen.targets)} targets are finished")
         return True
-    finally:
-        signal.signal(signal.SIGINT, before)
     return False
 
 
 INTERRUPTS: list[int] = []
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is remembered meanwhile."""
+    INTERRUPTS.clear()
+    before = signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _interrupt(signal_number: int, _: object) -> None:
-    """Ctrl-C; remembered, because where Python cannot raise (in a callback of its collector) it only prints."""
+    """Ctrl-C; remembered, because where Python cannot raise (in a callback of its collector) it only prints.
+
+    What is finished is then reported, which a second one must not cut off.
+    """
     INTERRUPTS.append(signal_number)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -271,6 +307,8 @@ def _saved(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterator[
             said = save(report, target, chosen.save, name)
         except TargetError as error:  # it was changed since it was examined, or is not built alike every time
             said = f"not saved: {error}"
+        except OSError as error:
+            said = f"not saved: {error.filename} cannot be written ({error.strerror})"
         yield f"{report.target}: {said}"
 
 
@@ -304,7 +342,7 @@ def _require_writable(file: Path | None) -> None:
         return
     if not file.absolute().parent.is_dir():
         raise UsageError(f"--json {file}: there is no folder {file.parent}")
-    there = file.exists()
+    there = os.path.lexists(file)
     try:
         with file.open("a"):
             pass
@@ -425,4 +463,4 @@ def _export(chosen: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -72,6 +72,8 @@ def conformance_checks(
             expires with the version of a package that has none.
     """
     options = Options(level, seed, dialect, dict(set or {}), only, skip)
+    if not isinstance(expected_failures or {}, Mapping):
+        raise ValueError(f"expected_failures: {expected_failures!r:.40} must give a reason for each id, as a dict does")
     failures = {id_: _failure(id_, given) for id_, given in (expected_failures or {}).items()}
     try:
         asked = Asked.of(optimizer, rule)

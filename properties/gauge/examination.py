@@ -113,8 +113,11 @@ class Examination:
         """
         if self.options.level not in PROBLEMS:
             raise UsageError(f"unknown level {self.options.level!r}: the levels are {', '.join(PROBLEMS)}")
-        if self.options.seed < 0:
-            raise UsageError(f"seed {self.options.seed} must be at least 0")
+        if not (isinstance(self.options.seed, int) and self.options.seed >= 0):
+            raise UsageError(f"seed {self.options.seed!r} must be a whole number, at least 0")
+        for given in (self.options.only, self.options.skip):
+            if not isinstance(given, str):
+                raise UsageError(f"{given!r:.40} must be a text, with commas between several globs")
         known = [check.id for check in load_checks()]
         for glob in (*_globs(self.options.only), *_globs(self.options.skip)):
             if not any(fnmatchcase(id_, glob) for id_ in known):
@@ -133,6 +136,8 @@ class Examination:
         names = self.target.record.hyperparameter_names()
         try:
             self.target.record.canonical_dialect("" if self.options.dialect == "auto" else self.options.dialect)
+            for name in self.target.pinned.keys() & self.options.set.keys():
+                raise UsageError(f"--set {name}: the target's own keywords give it already")
             for name, value in {**self.target.pinned, **self.options.set}.items():
                 if name not in names:
                     raise UsageError(f"{self.target.rule} has no hyperparameter {name!r}: it has {', '.join(names)}")

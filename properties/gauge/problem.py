@@ -82,6 +82,9 @@ class Problem:
         return replace(self, initial=[params * p for p in self.initial], gradients=scaled, seen=seen, recipe=None)
 
 
+LONG, GROWN = 16, 1000  # an edited text may double a list or a number in every step: seen from this step and size on
+
+
 def flatten(params: Sequence[Any]) -> Array:
     """All parameters end to end, as a row of a trajectory."""
     return np.concatenate([np.asarray(p, dtype=np.float64).ravel() for p in params])
@@ -104,12 +107,22 @@ def trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) 
     """The parameters after each step, end to end, as the rules in `groups` compute them under a driver."""
     layers = problem.layers
     params, states = list(problem.initial), driver.init(groups, problem.initial, layers)
+    most = GROWN * len(states)
     for t, grads in enumerate(problem.gradients):
         now = scheduled(groups, problem.lr_factor(t))
         seen = problem.seen[t] if layers else None
         # Copies of the lists, because an edited driver may write into what it is given.
         params, states = driver.step(now, params, list(grads), states, layers, seen, maximize=problem.maximize)
+        if t >= LONG and t % 4 == 0 and _size(states) > most:
+            raise ValueError("the state grows")
         yield flatten(params)
+
+
+def _size(x: Any) -> int:
+    """The arrays and words that a state consists of."""
+    if isinstance(x, (list, tuple)):
+        return sum(map(_size, x))
+    return x.bit_length() // 64 if isinstance(x, int) else 1
 
 
 def reference_trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) -> Array:

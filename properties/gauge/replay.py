@@ -83,7 +83,7 @@ def _by_reference(case: Case) -> Iterator[tuple[float, str]]:
 
 
 def _require_states(case: Case, step: int, recorded: Sequence[Mapping[str, Array]], states: Sequence[Any]) -> None:
-    """Refuse a state that lacks something: all of it may be left out, or that of what never had a gradient.
+    """Refuse a state that lacks something: all of it may be left out, or that of what never had a gradient or has none.
 
     Raises:
         ValueError: see there.
@@ -91,7 +91,8 @@ def _require_states(case: Case, step: int, recorded: Sequence[Mapping[str, Array
     if recorded and len(recorded) != len(states):
         raise ValueError(f"it has the states of {len(recorded)} parameters, not of {len(states)}")
     for i, fields in enumerate(recorded):
-        if not fields and any(grads[i] is not None for grads in case.problem.gradients[: step + 1]):
+        moved = any(grads[i] is not None for grads in case.problem.gradients[: step + 1])
+        if moved and not fields and any(x is not None for x in states[i]):
             raise ValueError(f"the state of parameter {i} is empty")
 
 

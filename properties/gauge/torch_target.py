@@ -72,6 +72,10 @@ class TorchTarget(Target):
             for n in sorted(self.offers & REQUIRED.keys())
             if not _has_default(theirs, self._their_names(n))
         }
+        for name in names:
+            missing = self._their_names(name) - keywords.keys()
+            if missing and not missing >= self._their_names(name):
+                raise UsageError(f"{self.name} fixes a part of {name}: give {', '.join(sorted(missing))}, too, or none")
         self.pinned = {n: self._ours(n, self.keywords) for n in names if self._their_names(n) <= self.keywords.keys()}
         self.defaults = self._own_defaults()
 

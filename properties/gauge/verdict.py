@@ -284,11 +284,16 @@ def _coverage(exam: Examination, outcomes: Sequence[Outcome], survivors: Sequenc
         "inconclusive": sum(o.ambiguous for o in outcomes),
         "regimes": dict(sorted(regimes.items())),
         "not_offered": list(exam.not_offered),
-        "held": {name: exam.fixed[name] for name in exam.not_offered} if outcomes else {},
+        "held": _held(exam) if outcomes else {},
         "extra": list(exam.target.extra),
         "dialects_compared": list(exam.dialects),
         "dialects_left": list(survivors),
     }
+
+
+def _held(exam: Examination) -> dict[str, Any]:
+    """At what the hyperparameters are held that the target lacks."""
+    return {name: exam.fixed[name] for name in exam.not_offered if name not in exam.target.pinned}
 
 
 def environment() -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -109,6 +111,16 @@ def strangers(tmp_path: Path) -> Iterator[str]:
         (("torch.optim:SGD", "--set", "lr=-1"), 2, "Invalid lr: -1 (must be at least 0 and finite)"),
         (("torch.optim:SGD", "--set", "speed=1"), 2, "sgd has no hyperparameter 'speed': it has lr, momentum"),
         (("torch.optim:SGD", "--set", "nesterov=True", "--set", "momentum=0"), 2, "leave no legal ones to draw"),
+        (
+            ("torch.optim:Adam(eps=1e-3)", "--set", "eps=1e-6"),
+            2,
+            "--set eps: the target's own keywords give it already",
+        ),
+        (
+            ("{}:Renamed(b1=0.8)", "--rule", "adam", "--rename", "betas.0=b1", "--rename", "betas.1=b2"),
+            2,
+            "fixes a part of betas: give b2, too, or none",
+        ),
         (("torch.optim:SGD", "--skip", "contrat/*"), 2, "no check is called 'contrat/*'"),
         (("torch.optim:SGD", "--only", "trajectory/float64, law"), 2, "no check is called 'law'"),
         (
@@ -147,6 +159,60 @@ def test_a_mistake_leaves_no_file(tmp_path: Path) -> None:
     assert not file.exists()
 
 
+def test_where_a_link_leads_nothing_is_left(tmp_path: Path) -> None:
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "there.json")
+    assert main(["check", "no.such:SGD", "--json", str(link)]) == 3
+    assert link.is_symlink()
+    assert json.loads(link.read_text())["results"][0]["verdict"] == "error"
+
+
+def test_what_cannot_be_saved_loses_no_verdict(
+    strangers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--rule", "sgd", "--no-diagnosis", "--only", "trajectory/defaults", "--save", "saved", *QUICK]
+    assert main(["check", f"{strangers}:StepsTwice", *options]) == 1
+    capsys.readouterr()
+    (script,) = Path("saved").glob("*.py")
+    script.unlink()
+    script.mkdir()
+    assert main(["check", f"{strangers}:StepsTwice", *options]) == 1
+    printed = capsys.readouterr().out
+    assert "first in step 1, parameter" in printed
+    assert f"not saved: {script} cannot be written (Is a directory)" in printed
+
+
+@pytest.mark.parametrize("pause", [0.003, 0.03])
+def test_a_second_ctrl_c_loses_nothing(pause: float, strangers: str, tmp_path: Path) -> None:
+    file, mark = tmp_path / "verdicts.json", tmp_path / "mark"
+    Path(strangers).write_text(
+        f"""{STRANGERS}
+import pathlib, time
+
+class Slow(torch.optim.SGD):
+    def step(self, closure=None):
+        pathlib.Path({str(mark)!r}).touch()
+        time.sleep(60)
+"""
+    )
+    options = ["--rule", "sgd", "--only", "trajectory/defaults", "--json", str(file), *QUICK]
+    targets = [f"{strangers}:Faithful", f"{strangers}:Slow"]
+    command = [sys.executable, "-m", "stepgauge.properties.gauge.command_line", "check", *targets, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while not mark.exists():
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        time.sleep(pause)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate()
+    assert running.returncode == 130
+    assert "Faithful" in out
+    assert "1 of 2 targets are finished" in err
+    assert "Traceback" not in err
+    assert len(json.loads(file.read_text())["results"]) == 1
+
+
 def test_what_nobody_reads_loses_nothing(strangers: str, tmp_path: Path) -> None:
     """As with `| head`: the files are written, and the status is the verdict's."""
     file, folder = tmp_path / "verdicts.json", tmp_path / "saved"
@@ -169,6 +235,8 @@ def test_what_is_not_offered_may_have_another_name(strangers: str, capsys: pytes
     printed = capsys.readouterr().out
     assert "it does not offer lr=0.001, " in printed
     assert "if learning_rate is one of these, say --rename OURS=THEIRS" in printed
+    assert main(["check", f"{strangers}:StepsTwice(lr=0.1)", *arguments[2:], "--only", "trajectory/defaults"]) == 1
+    assert "it does not offer" not in capsys.readouterr().out  # lr is fixed by the user
 
 
 def test_other_targets_keep_their_verdicts(strangers: str, tmp_path: Path) -> None:

@@ -189,6 +189,20 @@ def test_a_wrong_expectation_is_refused_at_once(failures: Any, sentence: str) ->
         conformance_checks(Twice, "sgd", level="quick", expected_failures=failures)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"only": ["law/*"]}, "must be a text, with commas between several globs"),
+        ({"seed": None}, "seed None must be a whole number, at least 0"),
+        ({"seed": -1}, "seed -1 must be"),
+        ({"expected_failures": ["law/P5"]}, "must give a reason for each id, as a dict does"),
+    ],
+)
+def test_options_of_another_type_are_refused(options: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        conformance_checks(Twice, "sgd", **options)
+
+
 def test_an_expiry_is_a_version() -> None:
     with pytest.raises(ValueError, match="'soon' is not"):
         ExpectedFailure("why", expires="soon")

@@ -1,5 +1,6 @@
 """The cause of a divergence is named: as an edit of the reference, as a known misreading, or as another rule."""
 
+import ast
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -14,12 +15,12 @@ from stepgauge.properties.gauge.catalogue import entries, misreadings_of
 from stepgauge.properties.gauge.diagnosis import Diagnosis
 from stepgauge.properties.gauge.drawing import problems_of
 from stepgauge.properties.gauge.examination import Level, Options
-from stepgauge.properties.gauge.problem import reference_trajectory
+from stepgauge.properties.gauge.problem import Problem, Settings, reference_trajectory
 from stepgauge.properties.gauge.recipe import expand
 from stepgauge.properties.gauge.target import make_target
 from stepgauge.properties.gauge.text import Edit, Text, text_of
 from stepgauge.properties.meta.misreadings import MISREADINGS, adamp, baselines, frog
-from stepgauge.reference import RULES
+from stepgauge.reference import RULES, SGD
 
 SHARE = 0.95  # of the wrong ports, whose cause is named: measured
 
@@ -217,6 +218,22 @@ def test_ctrl_c_in_a_diagnosis_reports_what_is_finished(
     captured = capsys.readouterr()
     assert "diverges" in captured.out
     assert "1 of 2 targets are finished" in captured.err
+
+
+def test_a_text_whose_state_grows_is_stopped() -> None:
+    """Twice as long in every step, it would fill the memory before a long trajectory ends."""
+    text = text_of("sgd")
+    (step,) = (piece for piece in text.feeding if getattr(piece.node, "name", "") == "_step")
+    groups = (Settings(SGD(lr=0.1, momentum=0.9).hyperparameters(), (0,)),)
+    problem = Problem("sgd", groups, [np.ones(2)], [[np.ones(2)]] * 64)
+    coverage = text.coverage([problem], "torch")
+    (doubled,) = (
+        change
+        for change in step.changes(coverage[step.module])
+        if isinstance(change.new, ast.expr) and ast.unparse(change.new) == "list(states) * 2"
+    )
+    with text.edited([Edit(step, doubled)]), pytest.raises(ValueError, match="the state grows"):
+        list(text.trajectory(problem, text.groups(problem, "torch")))
 
 
 @pytest.mark.parametrize("rule", RULES)

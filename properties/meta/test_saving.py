@@ -330,6 +330,17 @@ def test_a_tampered_file_gets_one_sentence(
         assert len(printed.err.splitlines()) == 1
 
 
+def test_a_rule_that_keeps_nothing_has_an_empty_state(tmp_path: Path) -> None:
+    """As torch's SGD has without momentum."""
+    problem = Problem("sgd", (Settings(SGD(lr=0.1).hyperparameters(), (0,)),), [np.ones(2)], [[np.ones(2)]])
+    file = tmp_path / "plain.json"
+    write(recorded(problem, "torch", "float64", "plain"), {}, file)
+    plain = json.loads(file.read_text())
+    plain["cases"][0]["final_state"] = [{}]
+    file.write_text(json.dumps(plain))
+    assert main(["vectors", "verify", str(file)]) == 0
+
+
 def test_any_truncated_file_is_refused(document: dict[str, Any], tmp_path: Path) -> None:
     text, file = json.dumps(document), tmp_path / "truncated.json"
     for length in range(0, len(text) - 1, 37):
