@@ -185,7 +185,6 @@ def _usage(message: str) -> int:
 def _check(chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from stepgauge.properties.gauge.report import show
     from stepgauge.properties.gauge.target import UsageError, known_rule
 
     try:
@@ -198,34 +197,49 @@ def _check(chosen: argparse.Namespace) -> int:
         return _usage(str(error))
     reports: list[Report] = []
     said: list[str] = []
+    unwritten: OSError | None = None
     with _interruptible():
         interrupted = _examine_all(chosen, reports, Console(stderr=True))
         try:
             said += _written(reports, chosen)
         except KeyboardInterrupt:
             interrupted = True
-        try:
-            if reports:
-                show(reports, _console())
-            for line in said:
-                print(line)
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader has seen enough; the status is for somebody else
-            _fall_silent()
+        except OSError as error:
+            unwritten = error
+        _show(reports, said)
+    if unwritten:
+        return _usage(f"--json {chosen.json}: cannot be written ({unwritten.strerror})")
     return INTERRUPTED if interrupted else exit_status(reports, strict=chosen.strict)
 
 
 def _written(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterator[str]:
-    """Write what is asked for; what is to be said of it."""
+    """Write what is asked for; what is to be said of it.
+
+    Raises:
+        OSError: the JSON cannot be written; divergences are saved all the same.
+    """
     from stepgauge.properties.gauge.report import write_json
 
-    if chosen.json:
-        try:
+    try:
+        if chosen.json:
             write_json(reports, chosen.json)
-        except OSError as error:
-            yield f"--json {chosen.json}: cannot be written ({error.strerror})"
-    if chosen.save:
-        yield from _saved(reports, chosen)
+    finally:
+        if chosen.save:
+            yield from _saved(reports, chosen)
+
+
+def _show(reports: "Sequence[Report]", said: Sequence[str]) -> None:
+    """Print the reports and what else is to be said; whoever reads may have seen enough, the status is for others."""
+    from stepgauge.properties.gauge.report import show
+
+    try:
+        if reports:
+            show(reports, _console())
+        for line in said:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _fall_silent()
 
 
 def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", console: "Console") -> bool:

@@ -34,7 +34,7 @@ CONFIRMATIONS = 3
 WITNESSES = 12  # failing problems, beside the smallest, that an edit has to explain
 TRIED = 12  # of the edits that explain most
 PAIRED = 1  # of them, that a second edit is sought for
-MOSTLY = 0.75  # of the witnesses: where an edited text is singular, rounding decides what it computes
+MOSTLY = 0.75  # of the witnesses: the target may branch, and rounding decides what a singular text computes
 SEED = 7919  # apart from what any user chooses
 
 

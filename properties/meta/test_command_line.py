@@ -1,5 +1,6 @@
 """The command as its users meet it: verdicts, exit statuses, and one clear sentence for every mistake."""
 
+import errno
 import json
 import re
 import signal
@@ -165,6 +166,22 @@ def test_where_a_link_leads_nothing_is_left(tmp_path: Path) -> None:
     assert main(["check", "no.such:SGD", "--json", str(link)]) == 3
     assert link.is_symlink()
     assert json.loads(link.read_text())["results"][0]["verdict"] == "error"
+
+
+def test_a_full_disk_loses_no_verdict(
+    strangers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("stepgauge.properties.gauge.report.write_json", full)
+    options = ["--rule", "sgd", "--no-diagnosis", "--only", "trajectory/defaults", *QUICK]
+    files = ["--json", str(tmp_path / "a.json"), "--save", str(tmp_path / "saved")]
+    assert main(["check", f"{strangers}:StepsTwice", *options, *files]) == 2
+    printed = capsys.readouterr()
+    assert "first in step 1, parameter" in printed.out
+    assert "saved to " in printed.out
+    assert "a.json: cannot be written (No space left on device)" in printed.err
 
 
 def test_what_cannot_be_saved_loses_no_verdict(
