@@ -122,7 +122,7 @@ class Search:
         if not self.failing:
             return None
         smallest = self._smallest(self.failing[0].problem)
-        outcome = judge(self.exam.target, smallest, self.dtype, (self.dialect,))
+        outcome = self._judged(smallest)
         if self.dialect not in outcome.divergences or not all(w.repeats for w in self.witnesses):
             raise Unrepeatable
         values = values_at(self.text, smallest, self.dialect, outcome.divergences[self.dialect])
@@ -237,12 +237,18 @@ class Search:
 
         def fails(recipe: Recipe) -> bool:
             try:
-                outcome = judge(self.exam.target, expand(recipe), self.dtype, (self.dialect,))
+                outcome = self._judged(expand(recipe))
             except (TypeError, ValueError):  # not every combination of the simpler parts is a problem
                 return False
             return not outcome.ambiguous and self.dialect in outcome.divergences
 
-        return expand(shrunk(problem.recipe, self.exam.fixed, fails))
+        small = shrunk(problem.recipe, self.exam.fixed, fails)
+        place = self._judged(expand(small)).divergences.get(self.dialect)
+        ended = replace(small, steps=place.step if place else small.steps)
+        return expand(ended if fails(ended) else small)
+
+    def _judged(self, problem: Problem) -> Outcome:
+        return judge(self.exam.target, problem, self.dtype, (self.dialect,))
 
     def _witness(self, problem: Problem) -> Witness:
         return Witness(self.exam.target, problem, self.dialect, self.dtype)

@@ -145,6 +145,23 @@ def test_the_smallest_problem_is_reported() -> None:
     assert {"p", "g"} <= found.values.keys()
 
 
+def test_a_late_divergence_ends_its_problem() -> None:
+    class Late(torch.optim.SGD):
+        """Shrinks the parameters from the 50th step on."""
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            self.steps = getattr(self, "steps", 0) + 1
+            super().step(closure)
+            if self.steps >= 50:
+                for p in (p for group in self.param_groups for p in group["params"]):
+                    p.mul_(0.999)
+
+    found = check_optimizer(Late, rule="sgd", level="quick", only="trajectory/long").diagnosis
+    assert found is not None
+    assert found.witness.divergences["torch"].step == len(found.witness.problem.gradients) == 50
+
+
 def test_the_values_are_those_of_the_parameter_that_diverges() -> None:
     class FirstOfTwo(torch.optim.SGD):
         """Steps twice with the first of several parameters."""
