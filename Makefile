@@ -1,5 +1,5 @@
 # On a fresh machine, `make check` and `make test` do all the set-up: an environment in .venv, the build, then their job.
-.PHONY: check test lint types clean
+.PHONY: check test lint types imports clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,11 +25,19 @@ lint: .venv/ready
 	ruff format --check .
 	cython-lint core
 
-# mypy cannot follow the editable install's import hook, so it reads an installed copy.
-types: .venv/ready
-	rm -rf build/types
-	$(INSTALL) --no-deps --no-build-isolation --target build/types .
+# Neither mypy nor import-linter can follow the editable install's import hook, so they read an installed copy; -S leaves
+# the hook out.
+types: build/types
 	cd build/types && mypy --config-file ../../pyproject.toml -p stepgauge
+
+imports: build/types
+	cd build/types && PYTHONPATH=.:$$($(CURDIR)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+	  python -S $(CURDIR)/$(BIN)/lint-imports --no-logo ../../pyproject.toml
+
+.PHONY: build/types
+build/types: .venv/ready
+	rm -rf $@
+	$(INSTALL) --no-deps --no-build-isolation --target $@ .
 
 # torch comes first: what depends on it would else choose another build of it.
 .venv/ready: pyproject.toml constraints.txt meson.build core/meson.build

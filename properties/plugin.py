@@ -7,23 +7,22 @@ By default the project's own layers; with --target, somebody else's implementati
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from stepgauge.properties.gauge.check import CHECKS
-from stepgauge.properties.gauge.examination import load_checks
-from stepgauge.properties.gauge.target import (
-    NO_RULE,
-    Specification,
-    Target,
-    TargetError,
-    UsageError,
-    infer_rule,
-    known_rule,
-    make_target,
-)
+from stepgauge.properties.gauge.checks.registry import CHECKS, load_checks
+from stepgauge.properties.gauge.checks.results import Category
+from stepgauge.properties.gauge.errors import TargetError, UsageError
+from stepgauge.properties.gauge.problems.cache import run_cache
+from stepgauge.properties.gauge.targets.base import NO_RULE, Target
+from stepgauge.properties.gauge.targets.factory import make_target
+from stepgauge.properties.gauge.targets.loading import Specification
+from stepgauge.properties.gauge.targets.rules import infer_rule, known_rule
 from stepgauge.reference import RULES
+
+RUN = pytest.StashKey[ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +37,16 @@ def pytest_configure(config: pytest.Config) -> None:
             _make(rule, text)  # a target that cannot be built is said once, here
     for marker in ("slow: minutes rather than seconds", "gpu: needs a CUDA device"):
         config.addinivalue_line("markers", marker)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A session is a run: its tests share problems and envelopes."""
+    session.config.stash[RUN] = ExitStack()
+    session.config.stash[RUN].enter_context(run_cache())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    session.config.stash[RUN].close()
 
 
 def own_layers() -> Iterator[tuple[str, str]]:
@@ -91,7 +100,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for target in targets
         if not target.name.startswith("stepgauge.reference:")  # it would be compared with itself
         for check in CHECKS.values()
-        if (check.category != "law" or target.rule == NO_RULE) and check.applies(target)  # else a test of its own
+        if (check.category is not Category.LAW or target.rule == NO_RULE)
+        and check.applies(target)  # else a test of its own
     ]
     metafunc.parametrize(("target", "check"), pairs)
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from stepgauge.properties.gauge.check import Failed
-from stepgauge.properties.gauge.law import allowance, law, within
-from stepgauge.properties.gauge.problem import Problem
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.checks.law import law, within
+from stepgauge.properties.gauge.checks.results import Failed
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import Array
 
 U = 2.0**-53
@@ -66,43 +67,67 @@ def _apart(target: Target, problem: Problem, by: Map, spread: Map) -> tuple[Arra
     return target.run(mapped), _along(problem, plain, by), allowed
 
 
-@law("F7/permutation", rules=["fsgdm"])
+@law("symmetry/coordinates-are-independent", formerly="F7/permutation", rules=["fsgdm"])
 def test_order_and_shape_do_not_matter(target: Target, problem: Problem) -> None:
     """FSGDM works coordinate by coordinate: parameters as shuffled vectors have the shuffled trajectory."""
     within(*_apart(target, problem, _shuffled, _shuffled), "order or shape matters")
 
 
-@law("F7/orthogonal", rules=["fsgdm", "sgd"], shapes=FOURFOLD)
+@law("symmetry/rotations-commute", formerly="F7/orthogonal", rules=["fsgdm", "sgd"], shapes=FOURFOLD)
 def test_a_linear_rule_rotates(target: Target, problem: Problem) -> None:
     """FSGDM and SGD are linear: rotated parameters and gradients have the rotated trajectory, under any decay."""
     within(*_apart(target, problem, _by_columns(HADAMARD), _by_columns(np.abs(HADAMARD))), "it does not rotate")
 
 
-@law("C8/orthogonal", rules=["sgd_c"], gradients=("random", "uneven"), shapes=FOURFOLD)
+@law(
+    "symmetry/rotations-leave-what-is-stored",
+    formerly="C8/orthogonal",
+    rules=["sgd_c"],
+    gradients=("random", "uneven"),
+    shapes=FOURFOLD,
+)
 def test_critical_gradients_rotate(target: Target, problem: Problem) -> None:
     """Keys are Euclidean norms: rotating each parameter leaves what is stored, and SGD_C rotates with it."""
     within(*_apart(target, problem, _by_columns(HADAMARD), _by_columns(np.abs(HADAMARD))), "it does not rotate")
 
 
-@law("P10/rows", rules=["adamp", "sgdp"], gradients=PROJECTIONS, shapes=MATRICES)
+@law("symmetry/rows-in-any-order", formerly="P10/rows", rules=["adamp", "sgdp"], gradients=PROJECTIONS, shapes=MATRICES)
 def test_order_of_rows_does_not_matter(target: Target, problem: Problem) -> None:
     """Rows decide together whether they are projected, in whatever order: reversed rows, reversed trajectory."""
     within(*_apart(target, problem, _flipped, _flipped), "the order of the rows matters")
 
 
-@law("P10/columns", rules=["adamp", "sgdp"], gradients=PROJECTIONS, shapes=FOURFOLD)
+@law(
+    "symmetry/columns-in-any-order-and-sign",
+    formerly="P10/columns",
+    rules=["adamp", "sgdp"],
+    gradients=PROJECTIONS,
+    shapes=FOURFOLD,
+)
 def test_order_and_signs_within_rows_do_not_matter(target: Target, problem: Problem) -> None:
     """Columns permuted, some negated, give the trajectory permuted and negated alike."""
     within(*_apart(target, problem, _by_columns(SIGNS), _by_columns(np.abs(SIGNS))), "columns matter")
 
 
-@law("P10/orthogonal", rules=["sgdp"], gradients=PROJECTIONS, shapes=FOURFOLD)
+@law(
+    "symmetry/rotations-within-rows-commute",
+    formerly="P10/orthogonal",
+    rules=["sgdp"],
+    gradients=PROJECTIONS,
+    shapes=FOURFOLD,
+)
 def test_sgdp_rotates(target: Target, problem: Problem) -> None:
     """SGDP sees its rows by inner products alone: rotated within rows, the trajectory rotates."""
     within(*_apart(target, problem, _by_columns(HADAMARD), _by_columns(np.abs(HADAMARD))), "it does not rotate")
 
 
-@law("P10/not orthogonal", rules=["adamp"], gradients=("random", "row-orthogonal"), shapes=FOURFOLD)
+@law(
+    "symmetry/axes-matter",
+    formerly="P10/not orthogonal",
+    rules=["adamp"],
+    gradients=("random", "row-orthogonal"),
+    shapes=FOURFOLD,
+)
 def test_adamp_does_not_rotate(target: Target, problem: Problem) -> None:
     """AdamP divides coordinate by coordinate: its trajectory depends on the axes."""
     got, rotated, allowed = _apart(target, problem, _by_columns(HADAMARD), _by_columns(np.abs(HADAMARD)))

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.activity import LayerRecipe
-from stepgauge.properties.gauge.check import Failed
-from stepgauge.properties.gauge.law import allowance, law, with_start, within
-from stepgauge.properties.gauge.problem import Problem, Settings, reference_trajectory
-from stepgauge.properties.gauge.recipe import Recipe, expand
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.checks.law import law, with_start, within
+from stepgauge.properties.gauge.checks.results import Failed
+from stepgauge.properties.gauge.problems.expansion import expand
+from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
+from stepgauge.properties.gauge.problems.recipe import LayerRecipe, ParameterGroup, Recipe
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import RULES, Array, Convolution, Seen
 from stepgauge.reference.layers import Chosen, layers_of
 
@@ -28,7 +29,7 @@ def _problem(rule: str, *, steps: int = 1, samples: int = 6, kind: str = "random
     hyperparameters = {"lr": 0.05, "sample_size": None, "tau": 0.2, **PLAIN, **changes}
     own = {n: v for n, v in {**RULES[rule].defaults(), **hyperparameters}.items() if n in RULES[rule].defaults()}
     layers = (replace(LAYER, samples=samples),)
-    return expand(Recipe(rule, (Settings(own, (0,)),), (), gradients=(kind,), steps=steps, layers=layers))
+    return expand(Recipe(rule, (ParameterGroup(own, (0,)),), (), gradients=(kind,), steps=steps, layers=layers))
 
 
 def _changed(problem: Problem, inputs: float = 1.0, signals: float = 1.0) -> Problem:
@@ -50,7 +51,14 @@ def _fishers(problem: Problem, tau: float) -> Array:
     return F / (np.trace(F, axis1=1, axis2=2) / COLUMNS)[:, None, None] + tau * np.eye(COLUMNS)
 
 
-@law("G2", rules=["frog"], where=PLAIN, varies=("lr", "num_iters", "tau"), gradients=None)
+@law(
+    "fisher/step-has-unit-length",
+    formerly="G2",
+    rules=["frog"],
+    where=PLAIN,
+    varies=("lr", "num_iters", "tau"),
+    gradients=None,
+)
 def test_every_step_has_unit_fisher_norm(target: Target) -> None:
     """<F h, h> = 1 for every row after any number of iterations, not at convergence alone."""
     for iterations in (1, 2, 3, 5):
@@ -63,7 +71,7 @@ def test_every_step_has_unit_fisher_norm(target: Target) -> None:
         )
 
 
-@law("G5", rules=["frog"], where={"denom_eps": 0.0}, gradients=None)
+@law("fisher/loss-scale-does-not-matter", formerly="G5", rules=["frog"], where={"denom_eps": 0.0}, gradients=None)
 def test_scale_of_the_loss_does_not_matter(target: Target) -> None:
     """A loss times c, and with it gradients and signals, gives the same steps."""
     problem = _problem("frog", steps=3, momentum=0.82)
@@ -72,7 +80,7 @@ def test_scale_of_the_loss_does_not_matter(target: Target) -> None:
     within(target.run(small), target.run(problem), allowed, "the steps depend on the scale of the loss")
 
 
-@law("G6", rules=["frog"], where={"denom_eps": 0.0}, gradients=None)
+@law("fisher/input-scale-does-not-matter", formerly="G6", rules=["frog"], where={"denom_eps": 0.0}, gradients=None)
 def test_scale_of_the_inputs_does_not_matter(target: Target) -> None:
     """Inputs times c multiply the gradient and leave F / tr F alone: the same steps."""
     problem = _problem("frog", steps=3)
@@ -81,7 +89,7 @@ def test_scale_of_the_inputs_does_not_matter(target: Target) -> None:
     within(target.run(larger), target.run(problem), allowed, "the steps depend on the scale of the inputs")
 
 
-@law("G7", rules=["frog", "kfrog"], gradients=None)
+@law("fisher/outputs-in-any-order", formerly="G7", rules=["frog", "kfrog"], gradients=None)
 def test_rows_are_independent(target: Target) -> None:
     """Permuting the outputs of a layer permutes its rows, and does nothing else."""
     problem = _problem(target.rule, steps=3, kind="uneven")
@@ -99,7 +107,7 @@ def test_rows_are_independent(target: Target) -> None:
     within(target.run(permuted), expected, 2 * allowed, "a row depends on where it stands")
 
 
-@law("G9", rules=["frog", "kfrog"], where=PLAIN, gradients=None)
+@law("fisher/dead-rows-stay", formerly="G9", rules=["frog", "kfrog"], where=PLAIN, gradients=None)
 def test_silent_row_stays(target: Target) -> None:
     """A row without gradient and momentum is not moved, nor made NaN."""
     problem = _problem(target.rule, steps=2, denom_eps=1e-10)
@@ -114,7 +122,14 @@ def test_silent_row_stays(target: Target) -> None:
         raise Failed("a row without gradient is moved")
 
 
-@law("G10", rules=["frog"], where=PLAIN, varies=("lr", "tau"), gradients=None)
+@law(
+    "fisher/strong-damping-is-normalised-descent",
+    formerly="G10",
+    rules=["frog"],
+    where=PLAIN,
+    varies=("lr", "tau"),
+    gradients=None,
+)
 def test_much_damping_is_a_normalised_gradient(target: Target) -> None:
     """For tau -> inf the step of a row is -lr g / (sqrt(tau) |g|)."""
     tau = 1e10
@@ -126,7 +141,7 @@ def test_much_damping_is_a_normalised_gradient(target: Target) -> None:
     within(_displacements(target, problem)[0], expected, allowed, "damped steps do not follow the gradient")
 
 
-@law("KF1", rules=["kfrog"], varies=("eps",), gradients=None)
+@law("fisher/input-and-signal-scale-do-not-matter", formerly="KF1", rules=["kfrog"], varies=("eps",), gradients=None)
 def test_kfrog_is_free_of_scale(target: Target) -> None:
     """Inputs or signals times c, and with them the gradient: the same steps, up to eps and the solver's 1e-10."""
     problem = _problem("kfrog", eps=1e-9, num_iters=3)
@@ -137,7 +152,14 @@ def test_kfrog_is_free_of_scale(target: Target) -> None:
         within(target.run(scaled), plain, allowed, "the steps depend on the scale of inputs or signals")
 
 
-@law("samples", rules=["frog", "kfrog"], where=PLAIN, varies=("sample_size", "y_sample_size"), gradients=None)
+@law(
+    "fisher/samples-are-drawn",
+    formerly="samples",
+    rules=["frog", "kfrog"],
+    where=PLAIN,
+    varies=("sample_size", "y_sample_size"),
+    gradients=None,
+)
 def test_steps_are_of_some_samples(target: Target) -> None:
     """With sample_size below the batch, each step is the rule's on some of the samples, and not always on the same."""
     problem = _problem(target.rule, samples=4)

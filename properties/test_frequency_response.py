@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from stepgauge.properties.gauge.check import Failed
-from stepgauge.properties.gauge.law import law, with_start, within
-from stepgauge.properties.gauge.problem import Problem, Settings
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.checks.law import law, with_start, within
+from stepgauge.properties.gauge.checks.results import Failed
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.reference import Array
 
 STAGES, LENGTH, C, V = 4, 1000, 0.05, 0.7
@@ -35,7 +36,9 @@ def _responses(target: Target) -> Array:
     """The complex gain of each stage at each frequency, fitted to the second half of the stage."""
     times = np.arange(1, STAGES * LENGTH)
     waves = np.cos(np.outer(times, FREQUENCIES))
-    problem = Problem("fsgdm", (Settings(SETTINGS, (0,)),), [np.zeros(len(FREQUENCIES))], [[wave] for wave in waves])
+    problem = Problem(
+        "fsgdm", (ParameterGroup(SETTINGS, (0,)),), [np.zeros(len(FREQUENCIES))], [[wave] for wave in waves]
+    )
     buffers = -np.diff(with_start(problem, target.run(problem)), axis=0)  # lr is 1
     gains = np.empty((STAGES, len(FREQUENCIES)), dtype=complex)
     for k in range(STAGES):
@@ -47,7 +50,7 @@ def _responses(target: Target) -> Array:
     return gains
 
 
-@law("F3", rules=["fsgdm"], where=SETTINGS, gradients=None)
+@law("frequency/stage-has-its-response", formerly="F3", rules=["fsgdm"], where=SETTINGS, gradients=None)
 def test_response_of_every_stage(target: Target) -> None:
     """Stage k passes the frequency w with gain H = v / (1 - u_k exp(-iw)), in amplitude and phase."""
     gains = _responses(target)
@@ -57,7 +60,7 @@ def test_response_of_every_stage(target: Target) -> None:
         within(gains[k].imag, expected.imag, np.full(len(FREQUENCIES), _tolerance(u)), f"stage {k}, in quadrature")
 
 
-@law("F4", rules=["fsgdm"], where=SETTINGS, gradients=None)
+@law("frequency/gain-falls-with-frequency", formerly="F4", rules=["fsgdm"], where=SETTINGS, gradients=None)
 def test_low_frequencies_pass_best(target: Target) -> None:
     """For 0 < u < 1, |H| falls from v / (1 - u) at w = 0 to v / (1 + u) at w = pi, strictly."""
     amplitudes = np.abs(_responses(target))

@@ -4,10 +4,11 @@ from functools import cache
 
 import numpy as np
 
-from stepgauge.properties.gauge.check import Failed
-from stepgauge.properties.gauge.law import law, with_start, within
-from stepgauge.properties.gauge.problem import Problem, Settings
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.checks.law import law, with_start, within
+from stepgauge.properties.gauge.checks.results import Failed
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.reference import SGD, Array
 
 LR, MOMENTUM, STEPS = 0.05, 0.82, 60
@@ -25,13 +26,13 @@ def _tangential_problem() -> Problem:
         g = g - p * (g @ p) / (p @ p)
         recorded.append([g])
         p, s = rule.step(p, g, s)
-    return Problem("sgd", (Settings(HYPERPARAMETERS, (0,)),), [start], recorded)
+    return Problem("sgd", (ParameterGroup(HYPERPARAMETERS, (0,)),), [start], recorded)
 
 
 HYPERPARAMETERS = {"lr": LR, "momentum": MOMENTUM, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
 
 
-@law("P5", rules=["sgd"], where=HYPERPARAMETERS, gradients=None)
+@law("growth/squared-norms-add-up", formerly="P5", rules=["sgd"], where=HYPERPARAMETERS, gradients=None)
 def test_squared_norm_grows_by_all_past_momenta(target: Target) -> None:
     """Under momentum b: |w_{t+1}|^2 = |w_t|^2 + lr^2 |p_t|^2 + 2 lr^2 sum_{k<t} b^(t-k) |p_k|^2."""
     problem = _tangential_problem()
@@ -66,7 +67,7 @@ def _steady_problem(momentum: float) -> Problem:
         recorded.append([g])
         past = inherited + g
         p, s = rule.step(p, g, s)
-    return Problem("sgd", (Settings({**HYPERPARAMETERS, "momentum": momentum}, (0,)),), [start], recorded)
+    return Problem("sgd", (ParameterGroup({**HYPERPARAMETERS, "momentum": momentum}, (0,)),), [start], recorded)
 
 
 def _growth(target: Target, momentum: float) -> tuple[float, float]:
@@ -77,7 +78,14 @@ def _growth(target: Target, momentum: float) -> tuple[float, float]:
     return float(squares[-1] - squares[0]), float(2.0**-53 * squares[-1] * 16 / (1 - momentum) * LONG**0.5)
 
 
-@law("P6", varies=("momentum",), rules=["sgd"], where={**HYPERPARAMETERS, "momentum": 0.0}, gradients=None)
+@law(
+    "growth/momentum-multiplies-growth",
+    formerly="P6",
+    varies=("momentum",),
+    rules=["sgd"],
+    where={**HYPERPARAMETERS, "momentum": 0.0},
+    gradients=None,
+)
 def test_momentum_multiplies_the_growth(target: Target) -> None:
     """With momenta of one length b multiplies the growth by (1 + b) / (1 - b), after T steps up to 2 b / (1 - b)^2 / T.
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from stepgauge.properties.gauge.check import Failed
-from stepgauge.properties.gauge.law import NEGLIGIBLE, allowance, law, rows_of, with_start, within
-from stepgauge.properties.gauge.problem import Problem
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.checks.law import NEGLIGIBLE, law, rows_of, with_start, within
+from stepgauge.properties.gauge.checks.results import Failed
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import Array
 
 # Without momentum the update of SGDP is the gradient in both dialects; AdamP never projects its moments.
@@ -39,7 +40,8 @@ def _assert_orthogonal(target: Target, problem: Problem, *, by_layer: bool) -> N
 
 
 @law(
-    "P4/rows",
+    "projection/rows-are-orthogonal",
+    formerly="P4/rows",
     varies=("delta",),
     rules=["adamp", "sgdp"],
     where=PROJECTING,
@@ -52,7 +54,8 @@ def test_update_is_orthogonal_to_every_row(target: Target, problem: Problem) -> 
 
 
 @law(
-    "P4/layer",
+    "projection/layer-is-orthogonal",
+    formerly="P4/layer",
     varies=("delta",),
     rules=["adamp", "sgdp"],
     where={**PROJECTING, "eps": NEGLIGIBLE},  # where by chance the rows pass, eps would leave a part of each
@@ -64,7 +67,15 @@ def test_update_is_orthogonal_to_the_layer(target: Target, problem: Problem) -> 
     _assert_orthogonal(target, problem, by_layer=True)
 
 
-@law("P11", varies=("delta",), rules=["adamp"], where=PROJECTING, gradients=("row-orthogonal",), shapes=MATRICES)
+@law(
+    "projection/metric-is-plain",
+    formerly="P11",
+    varies=("delta",),
+    rules=["adamp"],
+    where=PROJECTING,
+    gradients=("row-orthogonal",),
+    shapes=MATRICES,
+)
 def test_what_is_removed_lies_along_the_weights(target: Target, problem: Problem) -> None:
     """AdamP projects the preconditioned update in the plain metric: it takes away a multiple of w, and not nothing.
 
@@ -87,7 +98,8 @@ def test_what_is_removed_lies_along_the_weights(target: Target, problem: Problem
 
 
 @law(
-    "P12/contraction",
+    "projection/never-lengthens",
+    formerly="P12/contraction",
     varies=("delta",),
     rules=["adamp", "sgdp"],
     where=PROJECTING,
@@ -105,7 +117,8 @@ def test_projecting_lengthens_no_row(target: Target, problem: Problem) -> None:
 
 
 @law(
-    "P12/idempotence",
+    "projection/twice-is-once",
+    formerly="P12/idempotence",
     rules=["sgdp"],
     where={**PROJECTING, "eps": NEGLIGIBLE, "dampening": 0.0, "nesterov": False},
     gradients=("row-orthogonal",),

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from stepgauge.properties.gauge.law import allowance, law, within
-from stepgauge.properties.gauge.problem import Problem, reference_trajectory
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.checks.law import law, within
+from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import SGD, AdamW, Array, Group, init, step
 
 
@@ -14,21 +15,36 @@ def _shared(problem: Problem, record: type[AdamW] | type[SGD]) -> list[Group]:
     return [Group(record(**{n: v for n, v in h.items() if n in names}), members) for h, members in problem.groups]
 
 
-@law("P1", rules=["adamp"], where={"delta": 0.0, "nesterov": False})
+@law(
+    "reduction/adamp-that-never-projects-is-adamw",
+    formerly="P1",
+    rules=["adamp"],
+    where={"delta": 0.0, "nesterov": False},
+)
 def test_adamp_that_never_projects_is_adamw(target: Target, problem: Problem) -> None:
     """AdamP with delta <= 0 is AdamW, under any decay."""
     expected = reference_trajectory(problem, _shared(problem, AdamW))
     within(target.run(problem), expected, 2 * allowance(problem), "AdamP with delta 0 leaves AdamW")
 
 
-@law("P2", rules=["sgdp"], where={"delta": 0.0, "weight_decay": 0.0, "dampening": 0.0, "momentum": 0.82})
+@law(
+    "reduction/sgdp-that-never-projects-is-sgd",
+    formerly="P2",
+    rules=["sgdp"],
+    where={"delta": 0.0, "weight_decay": 0.0, "dampening": 0.0, "momentum": 0.82},
+)
 def test_sgdp_that_never_projects_is_sgd(target: Target, problem: Problem) -> None:
     """SGDP with delta <= 0, without decay and dampening, is SGD with momentum, with Nesterov's too."""
     expected = reference_trajectory(problem, _shared(problem, SGD))
     within(target.run(problem), expected, 2 * allowance(problem), "SGDP with delta 0 leaves SGD")
 
 
-@law("P2/decay", rules=["sgdp"], where={"delta": 0.0, "dampening": 0.0, "momentum": 0.47, "weight_decay": 0.35})
+@law(
+    "reduction/sgdp-decays-by-the-reach-of-momentum",
+    formerly="P2/decay",
+    rules=["sgdp"],
+    where={"delta": 0.0, "dampening": 0.0, "momentum": 0.47, "weight_decay": 0.35},
+)
 def test_sgdp_that_never_projects_decays_by_the_reach_of_momentum(target: Target, problem: Problem) -> None:
     """With decay it is SGD on parameters that shrink by lr * weight_decay / (1 - momentum) before each step."""
     groups = _shared(problem, SGD)
@@ -45,21 +61,37 @@ def test_sgdp_that_never_projects_decays_by_the_reach_of_momentum(target: Target
     within(target.run(problem), np.array(rows), 2 * allowance(problem), "SGDP with delta 0 decays otherwise")
 
 
-@law("P3", rules=["adamp"], where={"nesterov": False, "delta": 40.0}, shapes=((5,), (1,), (7,), ()))
+@law(
+    "reduction/vectors-are-never-projected",
+    formerly="P3",
+    rules=["adamp"],
+    where={"nesterov": False, "delta": 40.0},
+    shapes=((5,), (1,), (7,), ()),
+)
 def test_vectors_are_never_projected(target: Target, problem: Problem) -> None:
     """On vectors and scalars AdamP is AdamW, whatever delta is."""
     expected = reference_trajectory(problem, _shared(problem, AdamW))
     within(target.run(problem), expected, 2 * allowance(problem), "AdamP projects a vector")
 
 
-@law("F1", rules=["fsgdm"], where={"n_stages": 1, "sigma": 500, "v_coefficient": 1.0})
+@law(
+    "reduction/first-stage-is-sgd",
+    formerly="F1",
+    rules=["fsgdm"],
+    where={"n_stages": 1, "sigma": 500, "v_coefficient": 1.0},
+)
 def test_first_stage_is_plain_gradient_descent(target: Target, problem: Problem) -> None:
     """In the first stage the pole is 0: with v = 1, FSGDM is SGD without momentum, decay included."""
     expected = reference_trajectory(problem, _shared(problem, SGD))
     within(target.run(problem), expected, 2 * allowance(problem), "FSGDM in its first stage leaves SGD")
 
 
-@law("F2", rules=["fsgdm"], where={"n_stages": 3, "sigma": 9, "v_coefficient": 1.0, "c_scaling": 0.15})
+@law(
+    "reduction/stage-is-heavy-ball",
+    formerly="F2",
+    rules=["fsgdm"],
+    where={"n_stages": 3, "sigma": 9, "v_coefficient": 1.0, "c_scaling": 0.15},
+)
 def test_a_stage_is_heavy_ball(target: Target, problem: Problem) -> None:
     """With v = 1 it is SGD whose momentum is set to k / (k + c N) in each stage of Sigma / N = 3 steps."""
     groups = _shared(problem, SGD)

@@ -1,8 +1,9 @@
 """What rescaling weights, gradients and learning rate does: nothing that the rules do not say (P8, P9, P14)."""
 
-from stepgauge.properties.gauge.law import NEGLIGIBLE, allowance, law, within
-from stepgauge.properties.gauge.problem import Problem
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.checks.law import NEGLIGIBLE, law, within
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import allowance
 
 GUARDLESS = {"eps": NEGLIGIBLE}
 GRADIENT_KINDS = ("row-orthogonal", "random", "just above the threshold", "layer just below the threshold", "uneven")
@@ -20,7 +21,8 @@ def _assert_scales(target: Target, problem: Problem, rescaled: Problem, by: floa
 
 
 @law(
-    "P8/linear",
+    "scale/gradient-scale-cancels-with-rate",
+    formerly="P8/linear",
     varies=("lr",),
     rules=["sgdp", "sgd", "fsgdm"],
     where={"weight_decay": 0.0, **GUARDLESS},
@@ -32,14 +34,27 @@ def test_gradients_and_rate_cancel(target: Target, problem: Problem) -> None:
     _assert_scales(target, problem, rescaled, by=1.0)
 
 
-@law("P8/normalised", rules=["adamp", "adamw"], where=GUARDLESS, gradients=GRADIENT_KINDS)
+@law(
+    "scale/gradient-scale-does-not-matter",
+    formerly="P8/normalised",
+    rules=["adamp", "adamw"],
+    where=GUARDLESS,
+    gradients=GRADIENT_KINDS,
+)
 def test_gradient_scale_does_not_matter(target: Target, problem: Problem) -> None:
     """AdamP and AdamW: gradients times c change nothing, up to eps."""
     rescaled = _rescaled(problem, params=1.0, gradients=1024.0, lr=1.0, weight_decay=1.0)
     _assert_scales(target, problem, rescaled, by=1.0)
 
 
-@law("P9", varies=("lr",), rules=["sgdp"], where={"weight_decay": 0.0, **GUARDLESS}, gradients=GRADIENT_KINDS)
+@law(
+    "scale/effective-rate-is-rate-over-squared-norm",
+    formerly="P9",
+    varies=("lr",),
+    rules=["sgdp"],
+    where={"weight_decay": 0.0, **GUARDLESS},
+    gradients=GRADIENT_KINDS,
+)
 def test_effective_rate_is_rate_over_squared_norm(target: Target, problem: Problem) -> None:
     """(c w, g / c, c^2 lr) gives c times the trajectory: on scale-invariant weights lr acts as lr / |w|^2."""
     c = 3.7
@@ -47,7 +62,14 @@ def test_effective_rate_is_rate_over_squared_norm(target: Target, problem: Probl
     _assert_scales(target, problem, rescaled, by=c)
 
 
-@law("P14", varies=("lr", "weight_decay"), rules=["adamp", "sgdp"], where=GUARDLESS, gradients=GRADIENT_KINDS)
+@law(
+    "scale/projection-ignores-weight-scale",
+    formerly="P14",
+    varies=("lr", "weight_decay"),
+    rules=["adamp", "sgdp"],
+    where=GUARDLESS,
+    gradients=GRADIENT_KINDS,
+)
 def test_the_test_of_scale_invariance_is_homogeneous(target: Target, problem: Problem) -> None:
     """Scaling all of w by c leaves every projection decision alone: (c w, g, c lr, decay / c) gives c times all."""
     c = 5.3

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from stepgauge.properties.gauge.check import Failed
-from stepgauge.properties.gauge.law import allowance, law, with_start, within
-from stepgauge.properties.gauge.problem import Problem, Settings
-from stepgauge.properties.gauge.target import Target
+from stepgauge.properties.gauge.checks.law import law, with_start, within
+from stepgauge.properties.gauge.checks.results import Failed
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import Array
 
 STAGES, LENGTH, C, V = 4, 3, 0.15, 0.7  # Sigma is a multiple of N, so that both dialects have the same stages
@@ -32,7 +34,7 @@ def _combined(a: float, first: Problem, b: float, second: Problem) -> Problem:
     return replace(first, initial=initial, gradients=gradients, recipe=None)
 
 
-@law("F6/superposition", rules=["fsgdm"], gradients=("random", "sparse", "uneven"))
+@law("filter/superposes", formerly="F6/superposition", rules=["fsgdm"], gradients=("random", "sparse", "uneven"))
 def test_trajectories_superpose(target: Target, problem: Problem) -> None:
     """(a p + b q, a g + b h) gives a times the trajectory of (p, g) and b times that of (q, h), under any decay."""
     a, b = 0.75, -1.25
@@ -45,7 +47,12 @@ def test_trajectories_superpose(target: Target, problem: Problem) -> None:
     within(target.run(both), expected, allowed, "the trajectory of a sum is not the sum of the trajectories")
 
 
-@law("F6/power of two", rules=["fsgdm"], gradients=("random", "sparse", "uneven"))
+@law(
+    "filter/powers-of-two-are-exact",
+    formerly="F6/power of two",
+    rules=["fsgdm"],
+    gradients=("random", "sparse", "uneven"),
+)
 def test_powers_of_two_pass_bit_for_bit(target: Target, problem: Problem) -> None:
     """Parameters and gradients times 2^k give 2^k times the trajectory, bit for bit, under any decay."""
     for k in (-30, 1, 17):
@@ -58,7 +65,7 @@ def test_powers_of_two_pass_bit_for_bit(target: Target, problem: Problem) -> Non
 
 def _impulses() -> Problem:
     """From zero parameters, coordinate s has the gradient 1 in step s and 0 elsewhere."""
-    return Problem("fsgdm", (Settings(SETTINGS, (0,)),), [np.zeros(STEPS)], [[g] for g in np.eye(STEPS)])
+    return Problem("fsgdm", (ParameterGroup(SETTINGS, (0,)),), [np.zeros(STEPS)], [[g] for g in np.eye(STEPS)])
 
 
 def _poles() -> Array:
@@ -67,7 +74,7 @@ def _poles() -> Array:
     return k / (k + C * STAGES)
 
 
-@law("F8", rules=["fsgdm"], where=SETTINGS, gradients=None)
+@law("filter/impulse-decays-by-the-poles", formerly="F8", rules=["fsgdm"], where=SETTINGS, gradients=None)
 def test_impulse_response(target: Target) -> None:
     """An impulse in step s leaves the buffer v prod_{s < r <= t} u_r in step t; in step 1, released omits the v."""
     problem = _impulses()
@@ -79,7 +86,7 @@ def test_impulse_response(target: Target) -> None:
     within(buffers, expected, 2 * allowance(problem), "the response to an impulse is another")
 
 
-@law("F6/time-varying", rules=["fsgdm"], where=SETTINGS, gradients=None)
+@law("filter/is-not-shift-invariant", formerly="F6/time-varying", rules=["fsgdm"], where=SETTINGS, gradients=None)
 def test_a_delayed_impulse_has_another_response(target: Target) -> None:
     """The filter is not shift invariant: delayed by a stage, an impulse decays more slowly."""
     problem = _impulses()

@@ -10,12 +10,13 @@ released differs from published in (adai at e6c1b9d, measured):
 - coupled decay is written into the gradient itself, which nobody should rely on and this reference does not do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from stepgauge.reference.rule import AT_LEAST_ZERO, Array, Range, Rule, Sum
+from stepgauge.reference.hyperparameters import AT_LEAST_ZERO, HYPERPARAMETERS, Hyperparameter, Range
+from stepgauge.reference.rule import Array, Rule, Sum
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,11 @@ class Adai(Rule):
     decoupled: bool = False
 
     dialects: ClassVar[tuple[str, ...]] = ("published", "released")
-    ranges: ClassVar[dict[str, Range]] = {"betas": AT_LEAST_ZERO, "eps": Range(lambda x: 0 < x < 1, "in (0, 1)")}
+    own_hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        "betas": replace(HYPERPARAMETERS["betas"], allowed=AT_LEAST_ZERO, drawn=((0.13, 0.4, 0.0, 1.6), (0.992, 0.71))),
+        "eps": Hyperparameter(Range(lambda x: 0 < x < 1, "in (0, 1)"), (1e-3, 0.02), refused=-1.0),
+    }
+    required_checks: ClassVar[int] = 14
     pools_over: ClassVar[Literal["all"]] = "all"
 
     class State(NamedTuple):

@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from stepgauge.reference.adai import Adai
-from stepgauge.reference.rule import Array, Range, Sum
+from stepgauge.reference.hyperparameters import Hyperparameter, Range
+from stepgauge.reference.rule import Array, Sum
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,11 @@ class AdaiV2(Adai):
     dampening: float = 1.0
     decoupled: bool = True
 
-    ranges: ClassVar[dict[str, Range]] = {**Adai.ranges, "dampening": Range(lambda x: 0 <= x <= 1, "in [0, 1]")}
+    own_hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        **Adai.own_hyperparameters,
+        "dampening": Hyperparameter(Range(lambda x: 0 <= x <= 1, "in [0, 1]"), (1.0, 0.28, 0.0), off=0, lively=0.0),
+    }
+    required_checks: ClassVar[int] = 9
 
     def step(self, p: Array, g: Array, s: Adai.State, pooled: Sum | None = None) -> tuple[Array, Adai.State]:
         assert pooled is not None

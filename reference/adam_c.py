@@ -7,6 +7,7 @@ released differs from published in (cgoptimizer at 997abaf, measured):
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from stepgauge.reference.adam import Adam
 from stepgauge.reference.critical import Critical
@@ -19,6 +20,8 @@ class Adam_C(Critical):
     eps: float = 1e-8
     weight_decay: float = 0.0
     amsgrad: bool = False
+
+    required_checks: ClassVar[int] = 8
 
     @property
     def base(self) -> Adam:

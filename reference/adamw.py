@@ -5,6 +5,7 @@ by a schedule multiplier times weight_decay; torch's product with lr is what eve
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from stepgauge.reference.adam import Adam
 from stepgauge.reference.rule import Array, Sum
@@ -13,6 +14,8 @@ from stepgauge.reference.rule import Array, Sum
 @dataclass(frozen=True)
 class AdamW(Adam):
     weight_decay: float = 1e-2
+
+    required_checks: ClassVar[int] = 5
 
     def step(self, p: Array, g: Array, s: Adam.State, pooled: Sum | None = None) -> tuple[Array, Adam.State]:
         return self.descend((1 - self.lr * self.weight_decay) * p, g, s)

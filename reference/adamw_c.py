@@ -4,6 +4,7 @@ What is said at Adam_C of the released code holds here.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from stepgauge.reference.adam_c import Adam_C
 from stepgauge.reference.adamw import AdamW
@@ -12,6 +13,8 @@ from stepgauge.reference.adamw import AdamW
 @dataclass(frozen=True)
 class AdamW_C(Adam_C):
     weight_decay: float = 1e-2
+
+    required_checks: ClassVar[int] = 7
 
     @property
     def base(self) -> AdamW:

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from stepgauge.reference.critical_buffer import BUFFERS, RunningSum, TopC
-from stepgauge.reference.rule import AT_LEAST_ZERO, Array, Range, Rule, Sum
+from stepgauge.reference.hyperparameters import AT_LEAST_ZERO, POSITIVE_INTEGER, Hyperparameter, Range
+from stepgauge.reference.rule import Array, Rule, Sum
 
 AGGREGATIONS = ("sum", "mid", "mean")
 
@@ -32,10 +33,13 @@ class Critical(Rule):
     synced: bool = True
 
     dialects: ClassVar[tuple[str, ...]] = ("published", "released", "released_eff")
-    ranges: ClassVar[dict[str, Range]] = {
-        "aggr": Range(AGGREGATIONS.__contains__, f"one of {', '.join(AGGREGATIONS)}"),
-        "kappa": AT_LEAST_ZERO,
-        "decay": Range(lambda x: 0 < x <= 1, "in (0, 1]"),
+    own_hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        "aggr": Hyperparameter(
+            Range(AGGREGATIONS.__contains__, f"one of {', '.join(AGGREGATIONS)}"), ("mean", "sum", "mid")
+        ),
+        "kappa": Hyperparameter(AT_LEAST_ZERO, (1.0, 0.45, 1.9)),
+        "topC": Hyperparameter(POSITIVE_INTEGER, (2, 1, 3, 20)),
+        "decay": Hyperparameter(Range(lambda x: 0 < x <= 1, "in (0, 1]"), (0.7, 0.93, 0.36)),
     }
     pools_over: ClassVar[Literal["group"]] = "group"
 

@@ -25,8 +25,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from stepgauge.reference.conjugate_gradients import conjugate_gradients, dot, guarded, plain
+from stepgauge.reference.hyperparameters import AT_LEAST_ZERO, Hyperparameter
 from stepgauge.reference.layers import Chosen, Layer, LayerGradient, subsample
-from stepgauge.reference.rule import AT_LEAST_ZERO, Array, Generator, Range, Rule, Sum
+from stepgauge.reference.rule import Array, Generator, Rule, Sum
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,13 @@ class Frog(Rule):
     denom_eps: float = 0.0
 
     dialects: ClassVar[tuple[str, ...]] = ("published", "released")
-    ranges: ClassVar[dict[str, Range]] = dict.fromkeys(("lr_other_ratio", "tau", "denom_eps"), AT_LEAST_ZERO)
+    own_hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        "lr_other_ratio": Hyperparameter(AT_LEAST_ZERO, (0.25, 1.7)),
+        # Smaller, and rounding decides where a layer saw too few samples.
+        "tau": Hyperparameter(AT_LEAST_ZERO, (0.03, 0.2, 1.1)),
+        "denom_eps": Hyperparameter(AT_LEAST_ZERO, (0.0, 1e-10, 1e-4)),
+    }
+    required_checks: ClassVar[int] = 11
 
     sees_layers: ClassVar[bool] = True
 

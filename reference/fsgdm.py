@@ -15,7 +15,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from stepgauge.reference.rule import AT_LEAST_ZERO, Array, Range, Rule, Sum
+from stepgauge.reference.hyperparameters import ABOVE_ZERO, AT_LEAST_ZERO, POSITIVE_INTEGER, Hyperparameter
+from stepgauge.reference.rule import Array, Rule, Sum
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,14 @@ class FSGDM(Rule):
     sigma: int = 117_000
 
     dialects: ClassVar[tuple[str, ...]] = ("published", "released")
-    ranges: ClassVar[dict[str, Range]] = {
-        "c_scaling": Range(lambda x: x > 0, "above 0"),
-        "v_coefficient": AT_LEAST_ZERO,
+    own_hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        "c_scaling": Hyperparameter(ABOVE_ZERO, (0.15, 0.033, 0.8), refused=-1.0),
+        "v_coefficient": Hyperparameter(AT_LEAST_ZERO, (1.0, 0.3, 1.7), off=1, refused=-1.0),
+        # Lively stages are uneven, and passed in a few steps.
+        "n_stages": Hyperparameter(POSITIVE_INTEGER, (range(1, 7), 12), lively=3, refused=0),
+        "sigma": Hyperparameter(POSITIVE_INTEGER, range(6, 14), lively=7, refused=0),
     }
+    required_checks: ClassVar[int] = 15
 
     class State(NamedTuple):
         step: int  # calls so far, those without a gradient included

@@ -10,14 +10,15 @@ released differs from published in: nothing, for want of a publication.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from stepgauge.reference.conjugate_gradients import conjugate_gradients, plain
+from stepgauge.reference.hyperparameters import FRACTION, HYPERPARAMETERS, Hyperparameter
 from stepgauge.reference.layers import Chosen, Layer, LayerGradient, subsample
-from stepgauge.reference.rule import Array, Generator, Range, Rule, Sum
+from stepgauge.reference.rule import Array, Generator, Rule, Sum
 
 DENOM_EPS = 1e-10
 
@@ -35,7 +36,13 @@ class KFrog(Rule):
     eps: float = 1e-6
 
     same_as: ClassVar[Mapping[str, str]] = {"released": "published"}
-    ranges: ClassVar[dict[str, Range]] = {"y_momentum": Range(lambda x: 0 <= x < 1, "in [0, 1)")}
+    own_hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        "y_momentum": Hyperparameter(FRACTION, (0.0, 0.63)),
+        "y_sample_size": HYPERPARAMETERS["sample_size"],
+        "eps": replace(HYPERPARAMETERS["eps"], drawn=(0.04, 0.3)),
+    }
+    required_checks: ClassVar[int] = 8
+    takes_groups: ClassVar[bool] = False
 
     sees_layers: ClassVar[bool] = True
 

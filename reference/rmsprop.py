@@ -22,6 +22,7 @@ class RMSprop(Rule):
     centered: bool = False
 
     dialects: ClassVar[tuple[str, ...]] = ("torch",)
+    required_checks: ClassVar[int] = 4
 
     class State(NamedTuple):
         step: int  # steps in which this parameter had a gradient; nothing depends on it

@@ -7,6 +7,7 @@ released differs from published in (cgoptimizer at 997abaf, measured):
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from stepgauge.reference.critical import Critical
 from stepgauge.reference.rmsprop import RMSprop
@@ -20,6 +21,8 @@ class RMSprop_C(Critical):
     weight_decay: float = 0.0
     momentum: float = 0.0
     centered: bool = False
+
+    required_checks: ClassVar[int] = 7
 
     @property
     def base(self) -> RMSprop:

@@ -8,19 +8,23 @@ A gradient that is NaN or infinite goes where the arithmetic takes it: into its 
 for good. A rule in which it goes further says so.
 """
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass, fields, replace
 from functools import lru_cache
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepgauge.reference.hyperparameters import HYPERPARAMETERS, Hyperparameter, Range
+
 Array = NDArray[np.floating[Any]]
 Generator = np.random.Generator
+
+# What is taken for a value of each type: NumPy's numbers register as these, its bool does not.
+ACCEPTED: Mapping[type, Any] = {bool: (bool, np.bool_), int: Integral, float: Real, str: str}
 
 
 class Sum(NamedTuple):
@@ -35,33 +39,6 @@ class Sum(NamedTuple):
     @property
     def mean(self) -> float:
         return self.total / self.count
-
-
-class Range(NamedTuple):
-    """The values a hyperparameter may take, as a test and in words."""
-
-    holds: Callable[[Any], bool]
-    words: str
-
-
-AT_LEAST_ZERO = Range(lambda x: 0 <= x < math.inf, "at least 0 and finite")
-FRACTION = Range(lambda x: 0 <= x < 1, "in [0, 1)")
-POSITIVE_INTEGER = Range(lambda x: x >= 1, "an integer of at least 1")
-EITHER = Range(lambda _: True, "True or False")
-ANY = Range(lambda x: not math.isnan(x), "a number, not NaN")
-
-# A name means the same in every rule; a rule that departs from this says so in its own `ranges`.
-RANGES: dict[str, Range] = {
-    "lr": AT_LEAST_ZERO,
-    "weight_decay": AT_LEAST_ZERO,
-    "eps": AT_LEAST_ZERO,
-    "momentum": AT_LEAST_ZERO,
-    "dampening": ANY,
-    "betas": FRACTION,
-    "alpha": FRACTION,
-    "delta": ANY,
-    "wd_ratio": AT_LEAST_ZERO,
-}
 
 
 @dataclass(frozen=True)
@@ -79,10 +56,12 @@ class Rule(ABC):
 
     dialects: ClassVar[tuple[str, ...]] = ("published",)
     same_as: ClassVar[Mapping[str, str]] = {}  # names of further dialects that compute the very same numbers
-    ranges: ClassVar[Mapping[str, Range]] = {}
+    own_hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}  # that it alone has, or takes differently
+    required_checks: ClassVar[int]  # trajectories and laws that a verdict rests on: stated, so that one lost is missed
     State: ClassVar[Any]  # the record of a parameter's state, a NamedTuple
     pools_over: ClassVar[Literal["nothing", "group", "all"]] = "nothing"
     sees_layers: ClassVar[bool] = False  # whether a layer's gradient comes as a record of what the layer saw
+    takes_groups: ClassVar[bool] = True  # whether, if it sees layers, it is defined for grouped convolutions
 
     def __post_init__(self) -> None:
         for name, value in self.hyperparameters().items():
@@ -114,6 +93,22 @@ class Rule(ABC):
         """The hyperparameters that may be left out, with their values then."""
         return {f.name: f.default for f in fields(cls) if f.name != "dialect" and f.default is not MISSING}
 
+    @classmethod
+    def hyperparameter(cls, name: str) -> Hyperparameter:
+        """What is known of one of its hyperparameters."""
+        return cls.own_hyperparameters.get(name) or HYPERPARAMETERS[name]
+
+    @classmethod
+    def neutral(cls) -> dict[str, Any]:
+        """What stands for hyperparameters that a port lacks: the neutral values, else the defaults."""
+        known = {name: cls.hyperparameter(name).neutral for name in cls.hyperparameter_names()}
+        return cls.defaults() | {name: value for name, value in known.items() if value is not None}
+
+    @classmethod
+    def is_switch(cls, name: str) -> bool:
+        """Whether a hyperparameter is True or False."""
+        return cls._kinds()[name] is bool
+
     def hyperparameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.hyperparameter_names()}
 
@@ -124,26 +119,19 @@ class Rule(ABC):
         Raises:
             ValueError: it is out of range, not a number, or NaN.
         """
-        kind = cls._kinds()[name]
-        if kind is bool:
-            return cls._in_range(name, value, value, bool, (bool, np.bool_), EITHER)
-        if kind == int | None:
-            return None if value is None else cls._in_range(name, value, value, int, Integral, POSITIVE_INTEGER)
-        if kind is str:
-            return cls._in_range(name, value, value, str, str, cls.ranges[name])
-        if kind is int:
-            return cls._in_range(name, value, value, int, Integral, POSITIVE_INTEGER)
-        allowed = cls.ranges.get(name) or RANGES[name]
-        if kind is float:
-            return cls._in_range(name, value, value, float, Real, allowed)
-        length = len(get_args(kind))
-        if not isinstance(value, (Sequence, np.ndarray)) or len(value) != length:
-            raise ValueError(f"Invalid {name}: {value} (must be {length} numbers)")
-        return tuple(cls._in_range(name, value, part, float, Real, allowed) for part in value)
+        kind, allowed = cls._kinds()[name], cls.hyperparameter(name).allowed
+        if kind == int | None and value is None:
+            return None
+        if get_origin(kind) is tuple:
+            length = len(get_args(kind))
+            if not isinstance(value, (Sequence, np.ndarray)) or len(value) != length:
+                raise ValueError(f"Invalid {name}: {value} (must be {length} numbers)")
+            return tuple(cls._in_range(name, value, part, float, allowed) for part in value)
+        return cls._in_range(name, value, value, int if kind == int | None else kind, allowed)
 
     @classmethod
-    def _in_range(cls, name: str, value: Any, part: Any, kind: Any, of: Any, allowed: Range) -> Any:
-        if not isinstance(part, of) or (isinstance(part, bool) and kind is not bool):
+    def _in_range(cls, name: str, value: Any, part: Any, kind: Any, allowed: Range) -> Any:
+        if not isinstance(part, ACCEPTED[kind]) or (isinstance(part, bool) and kind is not bool):
             raise ValueError(f"Invalid {name}: {value!r} (must be a {kind.__name__}, {allowed.words})")
         if not allowed.holds(part):
             raise ValueError(f"Invalid {name}: {value} (must be {allowed.words})")

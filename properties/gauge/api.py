@@ -5,18 +5,14 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
-from stepgauge.properties.gauge.examination import Level, Options
-from stepgauge.properties.gauge.target import (
-    NO_RULE,
-    Specification,
-    Target,
-    TargetError,
-    UsageError,
-    infer_rule,
-    known_rule,
-    make_target,
-)
-from stepgauge.properties.gauge.verdict import Report, examine, failed
+from stepgauge.properties.gauge.checks.options import Level, Options
+from stepgauge.properties.gauge.errors import TargetError, UsageError
+from stepgauge.properties.gauge.examine import examine
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.targets.factory import make_target
+from stepgauge.properties.gauge.targets.loading import Specification
+from stepgauge.properties.gauge.targets.rules import infer_rule, known_rule
+from stepgauge.properties.gauge.verdicts.report import Report, failed
 
 
 def check_optimizer(
@@ -60,12 +56,12 @@ def check_optimizer(
     """
     options = Options(level, seed, dialect, dict(set or {}), only, skip, diagnosis)
     try:
-        return examined(optimizer, rule, options, rename or {}, device)
+        return report_on(optimizer, rule, options, rename or {}, device)
     except UsageError as error:
         raise ValueError(str(error)) from error
 
 
-def examined(
+def report_on(
     optimizer: str | Callable[..., Any],
     rule: str | None,
     options: Options,
@@ -84,10 +80,6 @@ def examined(
         target = asked.built(renames, device)
     except TargetError as error:
         return failed(asked.name, asked.rule, str(error))
-    if asked.rule == NO_RULE:
-        from stepgauge.properties.gauge.lone_examination import examine_alone
-
-        return examine_alone(target, options, progress)
     return replace(examine(target, options, progress), inferred=rule is None)
 
 

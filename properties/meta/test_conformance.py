@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from stepgauge import ExpectedFailure, check_optimizer, conformance_checks
-from stepgauge.properties.gauge.check import Check, Result
-from stepgauge.properties.gauge.demand import DEMANDED
-from stepgauge.properties.gauge.examination import Examination, Options, load_checks
-from stepgauge.properties.gauge.target import make_target
-from stepgauge.properties.gauge.verdict import examine
+from stepgauge.properties.gauge.checks.context import Context
+from stepgauge.properties.gauge.checks.options import Options
+from stepgauge.properties.gauge.checks.registry import CHECKS, Check, load_checks
+from stepgauge.properties.gauge.checks.results import Result
+from stepgauge.properties.gauge.checks.runner import Runner
+from stepgauge.properties.gauge.examine import examine
+from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.reference import RULES, SGD, SGDP, Adam
 
 TESTS = """
@@ -125,63 +127,72 @@ def test_a_failure_says_when_and_where() -> None:
     assert str(report.divergence) in failure
 
 
-def test_established_asks_for_all_that_the_rule_demands() -> None:
-    assert _said(_tests(SGD, "sgd", skip="law/P5")["established"]) == "did not run: law/P5 (sgd demands 8 checks)"
+def test_established_asks_for_all_that_the_rule_requires() -> None:
+    assert (
+        _said(_tests(SGD, "sgd", skip="law/growth/squared-norms-add-up")["established"])
+        == "did not run: law/growth/squared-norms-add-up (sgd requires 8 checks)"
+    )
     assert _said(_tests(SGD, "sgd")["established"]) == ""
     # What fails has run, and its own test says so.
     assert _said(_tests(Twice, "sgd")["established"]) == ""
-    assert "did not run: law/P5" in _said(_tests(Twice, "sgd", skip="law/P5")["established"])
+    assert "did not run: law/growth/squared-norms-add-up" in _said(
+        _tests(Twice, "sgd", skip="law/growth/squared-norms-add-up")["established"]
+    )
 
 
 def test_a_law_that_did_not_run_leaves_the_verdict_open() -> None:
-    report = check_optimizer(SGD, "sgd", level="quick", skip="law/P5")
-    assert (report.verdict, report.message) == ("not-established", "did not run: law/P5 (sgd demands 8 checks)")
+    report = check_optimizer(SGD, "sgd", level="quick", skip="law/growth/squared-norms-add-up")
+    assert (report.verdict, report.message) == (
+        "not-established",
+        "did not run: law/growth/squared-norms-add-up (sgd requires 8 checks)",
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_what_a_rule_demands_is_there(rule: str) -> None:
+def test_what_a_rule_requires_is_there(rule: str) -> None:
     target = make_target(rule, RULES[rule], rule)
     deciding = [c for c in load_checks() if c.category in ("trajectory", "law") and c.applies(target)]
-    assert len(deciding) == DEMANDED[rule]
+    assert len(deciding) == RULES[rule].required_checks
 
 
 def test_a_lost_law_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules["stepgauge.properties.gauge.check"].CHECKS, "law/P5")
+    monkeypatch.delitem(CHECKS, "law/growth/squared-norms-add-up")
     report = examine(make_target("sgd", SGD, "sgd"), Options(level="quick"))
-    assert (report.verdict, report.message) == ("not-established", "knows 7 of the 8 checks that sgd demands")
+    assert (report.verdict, report.message) == ("not-established", "knows 7 of the 8 checks that sgd requires")
 
 
 def test_collection_examines_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def examined(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(Examination, "run", examined)
-    monkeypatch.setattr(Examination, "problems", examined)
+    monkeypatch.setattr(Runner, "run", examined)
+    monkeypatch.setattr(Context, "problems", examined)
     assert "trajectory/float64" in _tests(SGD, "sgd")
 
 
 def test_results_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    run = Examination.run
+    run = Runner.run
 
-    def noted(exam: Examination, check: Check) -> Result:
+    def noted(runner: Runner, check: Check) -> Result:
         ran.append(check.id)
-        return run(exam, check)
+        return run(runner, check)
 
-    monkeypatch.setattr(Examination, "run", noted)
+    monkeypatch.setattr(Runner, "run", noted)
     for test in _tests(SGD, "sgd", only="trajectory/*,law/*").values():
         _said(test)
     assert sorted(ran) == sorted(set(ran))
-    assert len(ran) == DEMANDED["sgd"]
+    assert len(ran) == SGD.required_checks
 
 
 @pytest.mark.parametrize(
     ("failures", "sentence"),
     [
-        ({"law/P5": " "}, "an expected failure needs a reason"),
-        ({"law/P5": None}, "'law/P5' needs a reason, a text, and has None"),
-        ({"law/P4": "why"}, r"'law/P4' is no check that is run here \(did you mean law/P"),
-        ({"law/P5": ExpectedFailure("why", expires="2.0")}, "comes from no installed package"),
+        ({"law/growth/squared-norms-add-up": " "}, "an expected failure needs a reason"),
+        ({"law/growth/squared-norms-add-up": None}, "squared-norms-add-up' needs a reason, a text, and has None"),
+        ({"law/growth/squared": "why"}, r"is no check that is run here \(did you mean law/growth/squared-norms"),
+        ({"law/P5": "why"}, r"'law/P5' is no check that is run here \(it is 'law/growth/squared-norms-add-up' now\)"),
+        ({"law/growth/squared-norms-add-up": ExpectedFailure("why", expires="2.0")}, "comes from no installed package"),
     ],
 )
 def test_a_wrong_expectation_is_refused_at_once(failures: Any, sentence: str) -> None:
@@ -195,7 +206,7 @@ def test_a_wrong_expectation_is_refused_at_once(failures: Any, sentence: str) ->
         ({"only": ["law/*"]}, "must be a text, with commas between several globs"),
         ({"seed": None}, "seed None must be a whole number, at least 0"),
         ({"seed": -1}, "seed -1 must be"),
-        ({"expected_failures": ["law/P5"]}, "must give a reason for each id, as a dict does"),
+        ({"expected_failures": ["law/growth/squared-norms-add-up"]}, "must give a reason for each id, as a dict does"),
     ],
 )
 def test_options_of_another_type_are_refused(options: Any, sentence: str) -> None:
@@ -220,9 +231,13 @@ def test_an_expectation_expires_with_the_package_of_the_optimizer() -> None:
 
 def test_an_expected_failure_that_cannot_be_asked_is_no_failure() -> None:
     tests = _tests(
-        "stepgauge.core:SGD(momentum=0.5)", "sgd", expected_failures={"law/P6": ExpectedFailure("why", "https://x/1")}
+        "stepgauge.core:SGD(momentum=0.5)",
+        "sgd",
+        expected_failures={"law/growth/momentum-multiplies-growth": ExpectedFailure("why", "https://x/1")},
     )
-    assert _said(tests["law/P6"]).startswith("law/P6 is expected to fail: why (https://x/1); it cannot be asked")
+    assert _said(tests["law/growth/momentum-multiplies-growth"]).startswith(
+        "law/growth/momentum-multiplies-growth is expected to fail: why (https://x/1); it cannot be asked"
+    )
 
 
 def test_an_optimizer_that_cannot_be_loaded_is_one_failing_test() -> None:

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from stepgauge.properties.gauge import command_line, verdict
+from stepgauge.properties.gauge import command_line
 from stepgauge.properties.gauge.api import check_optimizer
-from stepgauge.properties.gauge.catalogue import entries, misreadings_of
-from stepgauge.properties.gauge.diagnosis import Diagnosis
-from stepgauge.properties.gauge.drawing import problems_of
-from stepgauge.properties.gauge.examination import Level, Options
-from stepgauge.properties.gauge.problem import Problem, Settings, reference_trajectory
-from stepgauge.properties.gauge.recipe import expand
-from stepgauge.properties.gauge.target import make_target
-from stepgauge.properties.gauge.text import Edit, Text, text_of
+from stepgauge.properties.gauge.checks.options import Level, Options
+from stepgauge.properties.gauge.command_line.output import ExitStatus
+from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource, editable_source
+from stepgauge.properties.gauge.edits.known_misreadings import entries, misreadings_of
+from stepgauge.properties.gauge.examine import examine
+from stepgauge.properties.gauge.problems.expansion import expand
+from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.problems.sampling import problems_of
+from stepgauge.properties.gauge.targets.factory import make_target
+from stepgauge.properties.gauge.verdicts.record import Diagnosis
 from stepgauge.properties.meta.misreadings import MISREADINGS, adamp, baselines, frog
 from stepgauge.reference import RULES, SGD
 
@@ -28,7 +31,7 @@ SHARE = 0.95  # of the wrong ports, whose cause is named: measured
 def diagnosed(port: Any, level: Level = "quick") -> Diagnosis | None:
     """The diagnosis of a port, by its problems in float64 alone."""
     target = make_target(port.__name__, port, port.rule)
-    return verdict.examine(target, Options(level=level, only="trajectory/float64")).diagnosis
+    return examine(target, Options(level=level, only="trajectory/float64")).diagnosis
 
 
 def test_an_operator_is_named() -> None:
@@ -50,7 +53,7 @@ def test_a_known_misreading_is_named() -> None:
 
 def test_a_known_misreading_links_to_a_port_that_has_it() -> None:
     target = make_target("port", baselines.AdamWDecayAfterStep, "adamw")
-    report = verdict.examine(target, Options(level="quick", only="trajectory/float64"))
+    report = examine(target, Options(level="quick", only="trajectory/float64"))
     assert "known from https://github.com/huggingface/transformers/issues/3407" in str(report)
 
 
@@ -77,7 +80,7 @@ def test_a_divergence_in_float32_alone_has_a_cause_too() -> None:
             if d.dtype == torch.float32:
                 state["momentum_buffer"] = state["momentum_buffer"].half().float()
 
-    report = verdict.examine(make_target("port", HalfBuffer, "sgd"), Options(level="quick", only="trajectory/float*"))
+    report = examine(make_target("port", HalfBuffer, "sgd"), Options(level="quick", only="trajectory/float*"))
     assert report.diagnosis is not None
     assert report.diagnosis.is_cause
     assert report.diagnosis.name == "something is kept or computed in half precision"
@@ -86,7 +89,7 @@ def test_a_divergence_in_float32_alone_has_a_cause_too() -> None:
 @pytest.mark.slow
 def test_the_cause_may_be_beside_the_farther_dialect() -> None:
     """Without the bias, FROG resembles what was released."""
-    report = verdict.examine(make_target("port", frog.FrogPlainBias, "frog"), Options(only="trajectory/float64"))
+    report = examine(make_target("port", frog.FrogPlainBias, "frog"), Options(only="trajectory/float64"))
     assert report.diagnosis is not None
     assert report.diagnosis.is_cause
     assert report.nearest == "published"
@@ -136,10 +139,10 @@ def test_what_no_edit_computes_is_said_so() -> None:
 def test_the_smallest_problem_is_reported() -> None:
     found = diagnosed(baselines.SGDDoubledDecay)
     assert found is not None
-    recipe = found.witness.problem.recipe
+    recipe = found.smallest.problem.recipe
     assert recipe is not None
     assert len(recipe.shapes) == len(recipe.groups) == 1
-    assert recipe.steps == found.witness.divergences["torch"].step
+    assert recipe.steps == found.smallest.divergences["torch"].step
     assert recipe.groups[0].hyperparameters["weight_decay"] > 0
     assert recipe.groups[0].hyperparameters["momentum"] == 0
     assert {"p", "g"} <= found.values.keys()
@@ -159,7 +162,7 @@ def test_a_late_divergence_ends_its_problem() -> None:
 
     found = check_optimizer(Late, rule="sgd", level="quick", only="trajectory/long").diagnosis
     assert found is not None
-    assert found.witness.divergences["torch"].step == len(found.witness.problem.gradients) == 50
+    assert found.smallest.divergences["torch"].step == len(found.smallest.problem.gradients) == 50
 
 
 def test_the_values_are_those_of_the_parameter_that_diverges() -> None:
@@ -175,9 +178,9 @@ def test_the_values_are_those_of_the_parameter_that_diverges() -> None:
 
     found = check_optimizer(FirstOfTwo, rule="sgd", level="quick", only="trajectory/float64").diagnosis
     assert found is not None
-    place, (group, *_) = found.witness.divergences["torch"], found.witness.problem.groups
+    place, (group, *_) = found.smallest.divergences["torch"], found.smallest.problem.groups
     assert (place.step, place.parameter, group.hyperparameters["weight_decay"]) == (1, 0, 0)
-    start = found.witness.problem.initial[0][place.index]
+    start = found.smallest.problem.initial[0][place.index]
     assert place.expected == pytest.approx(start - group.hyperparameters["lr"] * found.values["g"])
 
 
@@ -228,10 +231,10 @@ def test_ctrl_c_in_a_diagnosis_reports_what_is_finished(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stepgauge.properties.gauge.diagnosis.diagnose", interrupted)
+    monkeypatch.setattr("stepgauge.properties.gauge.diagnosis.search.diagnose", interrupted)
     wrong = "stepgauge.properties.meta.misreadings.baselines:SGDDoubledDecay"
     arguments = ["check", wrong, "torch.optim:SGD", "--rule", "sgd", "--level", "quick", "--only", "trajectory/*"]
-    assert command_line.main(arguments) == command_line.INTERRUPTED
+    assert command_line.main(arguments) == ExitStatus.INTERRUPTED
     captured = capsys.readouterr()
     assert "diverges" in captured.out
     assert "1 of 2 targets are finished" in captured.err
@@ -239,9 +242,9 @@ def test_ctrl_c_in_a_diagnosis_reports_what_is_finished(
 
 def test_a_text_whose_state_grows_is_stopped() -> None:
     """Twice as long in every step, it would fill the memory before a long trajectory ends."""
-    text = text_of("sgd")
+    text = editable_source("sgd")
     (step,) = (piece for piece in text.feeding if getattr(piece.node, "name", "") == "_step")
-    groups = (Settings(SGD(lr=0.1, momentum=0.9).hyperparameters(), (0,)),)
+    groups = (ParameterGroup(SGD(lr=0.1, momentum=0.9).hyperparameters(), (0,)),)
     problem = Problem("sgd", groups, [np.ones(2)], [[np.ones(2)]] * 64)
     coverage = text.coverage([problem], "torch")
     (doubled,) = (
@@ -256,7 +259,7 @@ def test_a_text_whose_state_grows_is_stopped() -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_an_edited_text_is_restored(rule: str) -> None:
     """Whatever was tried, the text computes the rule again, and the reference was never touched."""
-    text, dialect = text_of(rule), RULES[rule].dialects[0]
+    text, dialect = editable_source(rule), RULES[rule].dialects[0]
     problem = expand(problems_of(rule, 1, 0, fixed={}, maximize=False, only={"random"})[0])
     before = reference_trajectory(problem, problem.rule_groups(RULES[rule], dialect))
     coverage = text.coverage([problem], dialect)
@@ -269,7 +272,7 @@ def test_an_edited_text_is_restored(rule: str) -> None:
 
 def test_every_known_misreading_holds_for_some_rule() -> None:
     """An entry whose lines are in no text any more would never be found."""
-    found = {m.name for rule in RULES for m in misreadings_of(Text(RULES[rule]))}
+    found = {m.name for rule in RULES for m in misreadings_of(EditableSource(RULES[rule]))}
     assert found == {entry["name"] for entry in entries()}
 
 
@@ -277,7 +280,7 @@ def test_known_misreadings_change_what_is_computed() -> None:
     """Of some rule each changes what is computed on some problem."""
     telling: set[str] = set()
     for rule, record in RULES.items():
-        text, dialect = text_of(rule), record.dialects[0]
+        text, dialect = editable_source(rule), record.dialects[0]
         problems = [expand(recipe) for recipe in problems_of(rule, 2, 0, fixed={}, maximize=False)]
         expected = [reference_trajectory(p, p.rule_groups(record, dialect)) for p in problems]
         untold = (m for m in misreadings_of(text) if m.name not in telling)
@@ -287,7 +290,7 @@ def test_known_misreadings_change_what_is_computed() -> None:
     assert telling == {entry["name"] for entry in entries()}
 
 
-def _same(text: Text, edits: Any, problem: Any, dialect: str, expected: Any) -> bool:
+def _same(text: EditableSource, edits: Any, problem: Any, dialect: str, expected: Any) -> bool:
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings(), text.edited(edits):
             warnings.simplefilter("ignore")
@@ -301,7 +304,7 @@ def test_a_failed_search_does_not_cost_the_verdict(monkeypatch: pytest.MonkeyPat
     def fails(*_: Any) -> None:
         raise ValueError("no luck")
 
-    monkeypatch.setattr("stepgauge.properties.gauge.diagnosis.diagnose", fails)
+    monkeypatch.setattr("stepgauge.properties.gauge.diagnosis.search.diagnose", fails)
     report = check_optimizer(baselines.SGDDoubledDecay, rule="sgd", level="quick", only="trajectory/*")
     assert report.verdict == "diverges"
     assert "no luck" in report.message

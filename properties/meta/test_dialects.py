@@ -2,9 +2,9 @@
 
 import pytest
 
-from stepgauge.properties.gauge.examination import Options
-from stepgauge.properties.gauge.target import make_target
-from stepgauge.properties.gauge.verdict import examine
+from stepgauge.properties.gauge.checks.options import Options
+from stepgauge.properties.gauge.examine import examine
+from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.reference import RULES
 
 DIALECTS = [(name, dialect) for name, rule in RULES.items() for dialect in rule.dialects]

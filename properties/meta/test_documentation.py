@@ -12,7 +12,8 @@ import stepgauge.reference
 
 
 def _modules(package: ModuleType) -> list[str]:
-    return [package.__name__, *(f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__))]
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return [package.__name__, *(m.name for m in found if not m.name.endswith("__main__"))]
 
 
 DOCUMENTED = [*_modules(stepgauge.reference), *_modules(stepgauge.properties.gauge)]

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from stepgauge import core, torch_bind
-from stepgauge.properties.gauge.command_line import main
-from stepgauge.properties.gauge.problem import Problem, Settings
-from stepgauge.properties.gauge.vectors import Case, write
+from stepgauge.properties.gauge.command_line.main import main
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.vectors.format import Case, write
 from stepgauge.reference import RULES, SGD, Frog, Group, Layer, Rule, init, step
 from stepgauge.reference.network import systems_of
 
@@ -79,7 +80,7 @@ def _recorded(shape: tuple[int, ...], count: int, file: Path) -> Path:
     """A step of SGD on so many parameters of one shape, as a vector file."""
     rule = SGD(lr=0.5)
     ones = [np.ones(shape) for _ in range(count)]
-    problem = Problem("sgd", (Settings(rule.hyperparameters(), tuple(range(count))),), ones, [ones])
+    problem = Problem("sgd", (ParameterGroup(rule.hyperparameters(), tuple(range(count))),), ones, [ones])
     after, allowed = ([factor * p for p in ones] for factor in (0.5, 0.0))
     write(Case("large", "torch", "float64", problem, [after], [allowed]), {}, file)
     return file

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from stepgauge import check_optimizer
-from stepgauge.properties.gauge.check import CHECKS
-from stepgauge.properties.gauge.command_line import main
-from stepgauge.properties.gauge.examination import load_checks
-from stepgauge.properties.gauge.target import make_target
-from stepgauge.properties.gauge.verdict import Report
+from stepgauge.properties.gauge.checks.registry import CHECKS, load_checks
+from stepgauge.properties.gauge.command_line.main import main
+from stepgauge.properties.gauge.targets.factory import make_target
+from stepgauge.properties.gauge.verdicts.report import Report
 
 ALONE = ("--rule", "none", "--level", "quick")
 Closure = Any

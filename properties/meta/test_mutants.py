@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from stepgauge.properties.gauge import command_line
-from stepgauge.properties.gauge.strength import Strength, strength_of
-from stepgauge.properties.gauge.text import text_of
+from stepgauge.properties.gauge.command_line.output import ExitStatus
+from stepgauge.properties.gauge.edits.editable_source import editable_source
+from stepgauge.properties.gauge.strength.mutants import Strength, strength_of
 from stepgauge.reference import RULES
 
 README = Path(__file__).parents[2] / "README.md"
@@ -40,17 +41,19 @@ def test_what_survives_without_a_reason_is_said_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With all reasons taken away."""
-    monkeypatch.setattr("stepgauge.properties.gauge.strength._reasons", list)
+    monkeypatch.setattr("stepgauge.properties.gauge.strength.mutants._reasons", list)
     assert command_line.main(["strength", "sgd", "--level", "quick"]) == 0
     assert "nobody has said why" in capsys.readouterr().out
 
 
 def test_an_unknown_rule_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.main(["strength", "adamq"]) == command_line.USAGE
+    assert command_line.main(["strength", "adamq"]) == ExitStatus.USAGE
     assert "adamq" in capsys.readouterr().err
 
 
 def test_edits_see_the_hyperparameters_of_the_rule() -> None:
-    (piece,) = (p for p in text_of("sgd").pieces if getattr(p.node, "name", "") == "step" and p.module.endswith("sgd"))
+    (piece,) = (
+        p for p in editable_source("sgd").pieces if getattr(p.node, "name", "") == "step" and p.module.endswith("sgd")
+    )
     assert {"p", "g", "b", "d", "s.momentum_buffer", "self.lr", "self.nesterov"} <= set(piece.scope.values)
     assert set(piece.scope.scalars) == {"self.lr", "self.momentum", "self.dampening", "self.weight_decay"}

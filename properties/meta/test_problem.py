@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from stepgauge.properties.gauge.drawing import DOMAINS, foci_of, problems_of
-from stepgauge.properties.gauge.gradients import KINDS
-from stepgauge.properties.gauge.problem import Problem
-from stepgauge.properties.gauge.recipe import expand
+from stepgauge.properties.gauge.problems.expansion import expand
+from stepgauge.properties.gauge.problems.foci import foci_of
+from stepgauge.properties.gauge.problems.gradients import KINDS
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.reference import RULES
 
 
@@ -15,8 +16,24 @@ def _drawn(rule: str, seed: int = 0) -> list[Problem]:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_hyperparameter_has_a_domain(rule: str) -> None:
-    assert set(RULES[rule].hyperparameter_names()) <= DOMAINS.keys()
+def test_every_hyperparameter_is_drawn_from_values_that_it_may_have(rule: str) -> None:
+    """Of a tuple, each item is; what may be left out is drawn, too, as None."""
+    record = RULES[rule]
+    for name in record.hyperparameter_names():
+        known = record.hyperparameter(name)
+        assert bool(known.drawn) is not record.is_switch(name)
+        for value in known.drawn:
+            for item in value if isinstance(value, (tuple, range)) else [value]:
+                assert item is None or known.allowed.holds(item), name
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_is_to_be_refused_is(rule: str) -> None:
+    record = RULES[rule]
+    for name in record.hyperparameter_names():
+        if (refused := record.hyperparameter(name).refused) is not None and name != "betas":  # Adai's may be above 1
+            with pytest.raises(ValueError, match=f"Invalid {name}"):
+                record.checked(name, refused)
 
 
 def test_every_regime_is_covered() -> None:

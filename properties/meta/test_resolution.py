@@ -1,14 +1,15 @@
-"""The smallest errors that checks see: how the reference is distorted, and what TOLERANCE.md says came of it."""
+"""The smallest errors that checks see: how the reference is distorted, and that the table says what came of it."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stepgauge.properties.gauge.examination import Options
-from stepgauge.properties.gauge.problem import Problem, reference_trajectory
-from stepgauge.properties.gauge.report import power
-from stepgauge.properties.gauge.resolution import (
+from stepgauge.properties.gauge.checks.options import Options
+from stepgauge.properties.gauge.checks.runner import Runner
+from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
+from stepgauge.properties.gauge.reports.strength import power
+from stepgauge.properties.gauge.strength.resolution import (
     COORDINATE,
     Distorted,
     Resolution,
@@ -19,13 +20,13 @@ from stepgauge.properties.gauge.resolution import (
 )
 from stepgauge.reference import RULES, Array
 
-TOLERANCE = Path(__file__).parents[1] / "gauge" / "TOLERANCE.md"
+TOLERANCE = Path(__file__).parents[1] / "gauge" / "tolerance" / "README.md"
 DIALECTS = [(name, dialect) for name, rule in RULES.items() for dialect in rule.dialects]
 ERROR = 2.0**-20
 
 
 def row(found: Resolution) -> str:
-    """As the table of TOLERANCE.md has it: the smallest errors of lr and of one coordinate."""
+    """As its table has it: the smallest errors of lr and of one coordinate."""
     trajectories = [
         f"{power(found.checks[f'trajectory/{name}']['lr'])}, {power(found.checks[f'trajectory/{name}'][COORDINATE])}"
         for name in ("float64", "float32", "long")
@@ -51,7 +52,7 @@ def test_the_smallest_errors_of_every_rule_are_those_in_the_table(rule: str, dia
 def test_a_law_sees_what_breaks_it() -> None:
     """Whatever its rate, SGD rotates; not if it treats one coordinate differently."""
     series = Series(distorted("sgd", "torch"), Options())
-    (rotation,) = (check for check in series.selected() if check.id == "law/F7/orthogonal")
+    (rotation,) = (check for check in Runner(series).selected() if check.id == "law/symmetry/rotations-commute")
     assert series.smallest(rotation, "lr") is None
     assert series.smallest(rotation, COORDINATE)
 

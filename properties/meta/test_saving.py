@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepgauge.properties.gauge.command_line import main
-from stepgauge.properties.gauge.drawing import foci_of, problems_of
-from stepgauge.properties.gauge.judge import judge
-from stepgauge.properties.gauge.problem import Problem, Settings, flatten
-from stepgauge.properties.gauge.recipe import expand
-from stepgauge.properties.gauge.replay import replayed
-from stepgauge.properties.gauge.saving import file_names, recorded, save, shortened
-from stepgauge.properties.gauge.target import make_target
-from stepgauge.properties.gauge.tolerance import covering, envelopes
-from stepgauge.properties.gauge.vectors import frozen, read, write
-from stepgauge.properties.gauge.verdict import Report
+from stepgauge.properties.gauge.checks.comparison import compare
+from stepgauge.properties.gauge.command_line.main import main
+from stepgauge.properties.gauge.problems.expansion import expand
+from stepgauge.properties.gauge.problems.foci import foci_of
+from stepgauge.properties.gauge.problems.problem import Problem, flatten
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.problems.sampling import problems_of
+from stepgauge.properties.gauge.targets.factory import make_target
+from stepgauge.properties.gauge.tolerance.envelope import covering_envelope, envelopes
+from stepgauge.properties.gauge.vectors.format import frozen, read, write
+from stepgauge.properties.gauge.vectors.replay import replay_case
+from stepgauge.properties.gauge.vectors.saved_divergence import file_names, record_case, save, truncate
+from stepgauge.properties.gauge.verdicts.record import Verdict
+from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.meta.misreadings import frog
 from stepgauge.reference import RULES, SGD, SGDP
 
@@ -159,7 +162,7 @@ def test_what_is_written_is_read(rule: str, dtype: str, tmp_path: Path) -> None:
     problems = list(_drawn(rule, dtype))
     assert 2 * len(problems) > len(foci_of(rule))
     for k, problem in enumerate(problems):
-        case = recorded(problem, RULES[rule].dialects[0], dtype, "some target")
+        case = record_case(problem, RULES[rule].dialects[0], dtype, "some target")
         write(case, {}, tmp_path / f"{k}.json")
         (again,) = read(tmp_path / f"{k}.json")
         assert (again.id, again.dialect, again.dtype) == (case.id, case.dialect, case.dtype)
@@ -168,17 +171,17 @@ def test_what_is_written_is_read(rule: str, dtype: str, tmp_path: Path) -> None:
         assert again.allowed is not None
         for old, new in ((case.params, again.params), (case.allowed, again.allowed)):
             assert [flatten(x).tolist() for x in old] == [flatten(x).tolist() for x in new]
-        assert not replayed(again).divergence
+        assert not replay_case(again).divergence
         last = zip(again.params[-1], again.allowed[-1], strict=True)
         wrong = [*again.params[:-1], [p + 3 * allowed + 1e-12 * (1 + abs(p)) for p, allowed in last]]
-        assert f"in step {len(wrong)}, " in replayed(replace(again, params=wrong)).divergence
+        assert f"in step {len(wrong)}, " in replay_case(replace(again, params=wrong)).divergence
 
 
 def _drawn(rule: str, dtype: str) -> Iterator[Problem]:
     """Problems of every focus on which the reference has bounds; without, there is nothing to record."""
     for recipe in problems_of(rule, 1, 3, fixed={}, maximize=True):
-        problem = shortened(expand(recipe), 3)
-        if np.isfinite(covering(problem, RULES[rule].dialects[0], dtype)).all():
+        problem = truncate(expand(recipe), 3)
+        if np.isfinite(covering_envelope(problem, RULES[rule].dialects[0], dtype)).all():
             yield problem
 
 
@@ -199,10 +202,10 @@ def test_allowance_covers_every_continuation() -> None:
     w = np.array([[1.0, 0.0, 0.0]])
     cosine = 0.1 / 3**0.5  # the threshold itself, as far as float32 can tell
     g = np.array([[cosine, (1 - cosine**2) ** 0.5, 0.0]])
-    problem = Problem("sgdp", (Settings(SGDP(lr=0.1).hyperparameters(), (0,)),), [w], [[g]])
+    problem = Problem("sgdp", (ParameterGroup(SGDP(lr=0.1).hyperparameters(), (0,)),), [w], [[g]])
     found = envelopes(problem, "published", "float32")
     assert len(found) > 1
-    case = recorded(problem, "published", "float32", "some target")
+    case = record_case(problem, "published", "float32", "some target")
     assert case.allowed is not None
     for envelope in found:
         assert np.all(abs(envelope.centre - flatten(case.params[0])) <= flatten(case.allowed[0]))
@@ -212,8 +215,8 @@ def test_layers_are_saved_without_a_script(tmp_path: Path) -> None:
     ports = "stepgauge.properties.meta.misreadings.frog"
     target = make_target(f"{ports}:FrogNoRoot", frog.FrogNoRoot, "frog")
     (recipe,) = problems_of("frog", 1, 0, fixed={}, maximize=True, only={"random"})
-    witness = judge(target, expand(recipe), "float64", ["published"])
-    report = Report(target.name, "frog", "diverges", witness=witness, nearest="published")
+    witness = compare(target, expand(recipe), "float64", ["published"])
+    report = Report(target.name, "frog", Verdict.DIVERGES, smallest=witness, nearest="published")
     said = save(report, target, tmp_path, "found")
     file = tmp_path / "found.json"
     assert said == f"saved to {file}; no script: the target looks at what the layers of a network see"
@@ -225,14 +228,14 @@ def test_layers_are_saved_without_a_script(tmp_path: Path) -> None:
 
 def test_targets_of_one_name_do_not_share_files() -> None:
     targets = ("a.py:Adam(x=1)", "a.py:Adam(x=-1)", "a-py:Adam(x=1)", "A.py:adam(x=1)", "a.py:Adam(x=1)-2", "x" * 500)
-    names = file_names([Report(target, "sgd", "diverges") for target in targets])
+    names = file_names([Report(target, "sgd", Verdict.DIVERGES) for target in targets])
     assert len({name.lower() for name in names}) == len(targets)
     assert names[0] == "a-py-Adam-x-1-sgd"
     assert max(map(len, names)) < 100
 
 
 def test_a_divergence_of_laws_alone_is_not_saved(tmp_path: Path) -> None:
-    report = Report("some", "sgd", "diverges")
+    report = Report("some", "sgd", Verdict.DIVERGES)
     assert save(report, make_target("some", SGD, "sgd"), tmp_path, "some") == "not saved: no trajectory diverges"
     assert not list(tmp_path.iterdir())
 
@@ -264,7 +267,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A saved file's object."""
     file = tmp_path_factory.mktemp("recorded") / "case.json"
     (recipe,) = problems_of("sgd", 1, 0, fixed={}, maximize=True, only={"random"})
-    write(recorded(shortened(expand(recipe), 2), "torch", "float64", "some target"), {}, file)
+    write(record_case(truncate(expand(recipe), 2), "torch", "float64", "some target"), {}, file)
     return dict(json.loads(file.read_text()))
 
 
@@ -332,9 +335,9 @@ def test_a_tampered_file_gets_one_sentence(
 
 def test_a_rule_that_keeps_nothing_has_an_empty_state(tmp_path: Path) -> None:
     """As torch's SGD has without momentum."""
-    problem = Problem("sgd", (Settings(SGD(lr=0.1).hyperparameters(), (0,)),), [np.ones(2)], [[np.ones(2)]])
+    problem = Problem("sgd", (ParameterGroup(SGD(lr=0.1).hyperparameters(), (0,)),), [np.ones(2)], [[np.ones(2)]])
     file = tmp_path / "plain.json"
-    write(recorded(problem, "torch", "float64", "plain"), {}, file)
+    write(record_case(problem, "torch", "float64", "plain"), {}, file)
     plain = json.loads(file.read_text())
     plain["cases"][0]["final_state"] = [{}]
     file.write_text(json.dumps(plain))

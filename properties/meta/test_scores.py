@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from stepgauge.properties.gauge.check import CHECKS
-from stepgauge.properties.gauge.examination import Examination, Options, load_checks
-from stepgauge.properties.gauge.target import make_target
+from stepgauge.properties.gauge.checks.context import Context
+from stepgauge.properties.gauge.checks.options import Options
+from stepgauge.properties.gauge.checks.registry import CHECKS, load_checks
+from stepgauge.properties.gauge.checks.runner import run_check
+from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.meta.misreadings.frog import FrogPort
 
 Closure = Any
@@ -210,8 +212,8 @@ BREAKERS = {
 def _status(optimizer: type, check: str) -> str:
     load_checks()
     rule = "frog" if issubclass(optimizer, FrogPort) else "sgd"
-    exam = Examination(make_target(optimizer.__name__, optimizer, rule), Options())
-    return exam.run(CHECKS[check]).status
+    context = Context(make_target(optimizer.__name__, optimizer, rule), Options())
+    return run_check(context, CHECKS[check]).status
 
 
 def test_every_score_has_a_breaker() -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from stepgauge.properties.gauge.examination import Level, Options
-from stepgauge.properties.gauge.target import make_target
-from stepgauge.properties.gauge.verdict import Report, examine
+from stepgauge.properties.gauge.checks.options import Level, Options
+from stepgauge.properties.gauge.examine import examine
+from stepgauge.properties.gauge.targets.factory import make_target
+from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.meta.misreadings import MISREADINGS, adai, adamp, baselines, critical, frog, fsgdm, sgdp
 from stepgauge.properties.meta.misreadings.held_out import HELD_OUT
 from stepgauge.properties.meta.reorderings import REORDERINGS

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from stepgauge.properties.gauge.drawing import problems_of
-from stepgauge.properties.gauge.problem import Problem, Settings, reference_trajectory
-from stepgauge.properties.gauge.recipe import expand
-from stepgauge.properties.gauge.stochastic import AMPLITUDE, instrumented
-from stepgauge.properties.gauge.target import make_target
-from stepgauge.properties.gauge.tolerance import FACTOR, ROUNDOFF, envelopes
+from stepgauge.properties.gauge.problems.expansion import expand
+from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.problems.sampling import problems_of
+from stepgauge.properties.gauge.targets.factory import make_target
+from stepgauge.properties.gauge.tolerance.envelope import AMPLITUDE, ROUNDOFF, Reference, envelopes
+from stepgauge.properties.gauge.tolerance.stochastic import instrument_rule
 from stepgauge.reference import RULES, SGD, SGDP
 
 
@@ -35,7 +36,9 @@ def test_float32_reference_lies_within_its_envelope(rule: str) -> None:
 
 def test_spread_of_one_product_is_its_roundoff() -> None:
     """From p = 0, p - lr g has two roundings and one of lr, each of relative size u."""
-    problem = Problem("sgd", (Settings({**SGD.defaults(), "lr": 0.1}, (0,)),), [np.zeros(4000)], [[np.ones(4000)]])
+    problem = Problem(
+        "sgd", (ParameterGroup({**SGD.defaults(), "lr": 0.1}, (0,)),), [np.zeros(4000)], [[np.ones(4000)]]
+    )
     envelope = envelopes(problem, "torch", "float64")[0]
     typical = np.sqrt(np.mean(envelope.arrays**2)) / 0.1
     assert 1.0 < typical < 6.0  # the largest of 6 draws from a normal distribution of width about sqrt(3)
@@ -48,23 +51,49 @@ def test_near_threshold_both_continuations_are_accepted() -> None:
     along, across = w[0] / 5, np.array([4.0, -3.0]) / 5
     g = np.array([threshold * along + (1 - threshold**2) ** 0.5 * across, across])
     hyperparameters = {**SGDP.defaults(), "lr": 0.1, "delta": delta}
-    problem = Problem("sgdp", (Settings(hyperparameters, (0,)),), [w], [[g]])
+    problem = Problem("sgdp", (ParameterGroup(hyperparameters, (0,)),), [w], [[g]])
     assert len(envelopes(problem, "published", "float64")) == 2
     assert len(envelopes(problem, "published", "float32")) == 2
 
 
 def test_clear_decision_has_one_continuation() -> None:
     w, g = np.array([[3.0, 4.0]]), np.array([[4.0, -3.0]])
-    problem = Problem("sgdp", (Settings({**SGDP.defaults(), "lr": 0.1}, (0,)),), [w], [[g]])
+    problem = Problem("sgdp", (ParameterGroup({**SGDP.defaults(), "lr": 0.1}, (0,)),), [w], [[g]])
     assert len(envelopes(problem, "published", "float32")) == 1
 
 
 def test_unknown_numpy_function_is_refused() -> None:
     """A new rule whose functions have no stated rounding must not get a tolerance by accident."""
-    _, arithmetic = instrumented(SGD)
+    _, arithmetic = instrument_rule(SGD)
     with pytest.raises(AttributeError, match=r"how np\.exp rounds is not stated"):
         arithmetic.exp  # noqa: B018  # the access is the test
 
 
-def test_amplitude_is_what_the_tolerance_allows_in_float32() -> None:
-    assert FACTOR * ROUNDOFF["float32"] == AMPLITUDE
+def _steps_of_sgd(steps: int) -> Problem:
+    """A thousand coordinates that start at zero and descend along gradients of one."""
+    group = ParameterGroup({**SGD.defaults(), "lr": 0.1}, (0,))
+    return Problem("sgd", (group,), [np.zeros(1000)], [[np.ones(1000)]] * steps)
+
+
+def test_what_is_allowed_covers_the_worst_that_rounding_can_do() -> None:
+    """In p - lr g the product, the difference and lr are rounded, each by at most u: no coordinate allows less."""
+    envelope = envelopes(_steps_of_sgd(1), "torch", "float32")[0]
+    worst = 3 * ROUNDOFF["float32"] * 0.1
+    assert envelope.allowed("float32").min() > worst
+
+
+def test_what_is_allowed_shows_an_error_of_64_roundoffs_on_most_coordinates() -> None:
+    """Of six draws of width sqrt(3) the largest is mostly 1.6 widths off: 16 spreads are then 44 roundoffs."""
+    envelope = envelopes(_steps_of_sgd(1), "torch", "float64")[0]
+    assert np.median(envelope.allowed("float64")) < 64 * ROUNDOFF["float64"] * 0.1
+
+
+def test_noise_is_small_enough_to_act_linearly() -> None:
+    """Half the noise, half the spread: so one set of runs speaks for every precision."""
+    problem = _steps_of_sgd(20)
+    rule, arithmetic = instrument_rule(SGD)
+    spreads = []
+    for amplitude in (AMPLITUDE, AMPLITUDE / 2):
+        reference = Reference(problem, problem.rule_groups(rule, "torch"), arithmetic, amplitude)
+        spreads.append(reference.envelope()[0].arrays)
+    assert np.allclose(spreads[0], spreads[1], rtol=1e-4)

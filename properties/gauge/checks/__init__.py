@@ -1,0 +1,1 @@
+"""Checks: what is asked of a target, and what came of it."""

@@ -1,0 +1,162 @@
+"""One target on one problem: whether its trajectory lies within the reference's envelope, and where it leaves it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from stepgauge.properties.gauge.errors import StepError, TargetError
+from stepgauge.properties.gauge.problems.problem import Problem, distance
+from stepgauge.properties.gauge.problems.regimes import GROUPED, LINEAR, SAME
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import envelopes
+from stepgauge.reference import Array
+
+# Where a target may raise: not to have these computes no wrong number, and checks of conventions ask for each.
+OPTIONAL = ("absent gradients", LINEAR, GROUPED, SAME)
+
+
+class Divergence(NamedTuple):
+    """The first step in which a target is out of the envelope, and the worst coordinate there.
+
+    `step` counts from 1. `error` is the distance from the reference, `allowed` the largest legal one.
+    """
+
+    step: int
+    parameter: int
+    index: tuple[int, ...]  # type: ignore[assignment]  # the report's word, which shadows tuple.index
+    got: float
+    expected: float
+    error: float
+    allowed: float
+
+    def __str__(self) -> str:
+        at = f"[{', '.join(map(str, self.index))}]" if self.index else ""
+        apart = f" ({self.error:.2g} apart, {self.allowed:.2g} allowed)" if np.isfinite(self.error) else ""
+        return (
+            f"in step {self.step}, parameter {self.parameter}{at}: got {self.got!r}, expected {self.expected!r}{apart}"
+        )
+
+
+class Worst(NamedTuple):
+    """An error, what is allowed there, and the one as a share of the other."""
+
+    share: float
+    error: float
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one problem in one precision, per dialect.
+
+    Attributes:
+        worst: the error that is the largest share of what is allowed.
+        divergences: where it diverges, for the dialects that it does not follow.
+        ambiguous: rounding sways a decision here, or may do anything; whatever it may lead to was accepted.
+        narrow_scalars: it is within bounds only if scalars, too, may be rounded to this precision.
+        failure: what the target raised in a step, if it did.
+        refusal: what it raised when it was given the hyperparameters.
+        regimes: what is special about the problem, the decisions taken in it included.
+    """
+
+    problem: Problem
+    dtype: str
+    worst: Mapping[str, "Worst"]
+    divergences: Mapping[str, Divergence]
+    ambiguous: bool = False
+    narrow_scalars: bool = False
+    failure: str | None = None
+    refusal: str | None = None
+    regimes: frozenset[str] = frozenset()
+
+    @property
+    def counts(self) -> bool:
+        """Whether the problem says anything of the rule.
+
+        Not if the target refused its hyperparameters, nor if it raised where the problem has something optional.
+        """
+        optional = not self.regimes.isdisjoint(OPTIONAL)
+        return self.refusal is None and not (self.failure is not None and optional)
+
+    def follows(self, dialect: str) -> bool:
+        return self.failure is None and self.refusal is None and dialect not in self.divergences
+
+
+def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str]) -> Outcome:
+    """Drive the target through the problem and compare it with every dialect."""
+    candidates = {dialect: envelopes(problem, dialect, dtype) for dialect in dialects}
+    nominal = candidates[dialects[0]][0]
+    ambiguous = any(len(found) > 1 or not found[0].bounded(dtype) for found in candidates.values())
+    held = {decision.place for decision in nominal.decisions if decision.holds}
+    regimes = problem.regimes | held | {dtype}
+    try:
+        got = target.run(problem, dtype)
+    except StepError as error:
+        return Outcome(problem, dtype, {}, {}, ambiguous, failure=str(error), regimes=regimes)
+    except TargetError as error:
+        return Outcome(problem, dtype, {}, {}, ambiguous, refusal=str(error), regimes=regimes)
+    worst, divergences, narrow = {}, {}, False
+    for dialect, found in candidates.items():
+        envelope = min(found, key=lambda e: worst_of(got, e.centre, e.allowed(dtype)).share)
+        worst[dialect] = worst_of(got, envelope.centre, envelope.allowed(dtype))
+        if worst[dialect].share <= 1:
+            continue
+        allowed = envelope.allowed(dtype, narrow_scalars=True)
+        if divergence := first_divergence(problem, got, envelope.centre, allowed):
+            divergences[dialect] = divergence
+        else:
+            narrow, worst[dialect] = True, worst_of(got, envelope.centre, allowed)
+    return Outcome(problem, dtype, worst, divergences, ambiguous, narrow, regimes=regimes)
+
+
+def shares_of(error: Array, allowed: Array) -> Array:
+    """Errors as shares of what is allowed: 0 where there is no error or no bound, inf where NaN or none is allowed."""
+    with np.errstate(all="ignore"):
+        shares = np.where((error == 0) | ~np.isfinite(allowed), 0.0, error / allowed)
+    return np.nan_to_num(shares, nan=np.inf, posinf=np.inf)
+
+
+def worst_of(got: Array, expected: Array, allowed: Array) -> Worst:
+    """The coordinate whose error is the largest share of what is allowed."""
+    error = distance(got, expected)
+    shares = shares_of(error, allowed)
+    if shares.size == 0:
+        return Worst(0.0, 0.0, 0.0)
+    at = np.unravel_index(int(np.argmax(shares)), shares.shape)
+    return Worst(float(shares[at]), float(error[at]), float(allowed[at]))
+
+
+def first_divergence(problem: Problem, got: Array, expected: Array, allowed: Array) -> Divergence | None:
+    """Where a trajectory first leaves what is allowed; None if it does not."""
+    error = distance(got, expected)
+    shares = shares_of(error, allowed)
+    if not np.any(shares > 1):
+        return None
+    t = int(np.argmax(np.any(shares > 1, axis=1)))
+    column = int(np.argmax(shares[t]))
+    parameter, index = problem.place(column)
+    at = (t, column)
+    return Divergence(t + 1, parameter, index, *(float(x[at]) for x in (got, expected, error, allowed)))
+
+
+def only_when(failing: Sequence[frozenset[str]], passing: Sequence[frozenset[str]]) -> list[str]:
+    """The smallest set of regimes that all failing problems share and fewest passing ones have; empty for "always".
+
+    >>> only_when([frozenset({"late", "decay"}), frozenset({"late"})], [frozenset({"decay"}), frozenset()])
+    ['late']
+    """
+    if not failing or not passing:
+        return []
+    chosen: list[str] = []
+    shared = sorted(frozenset.intersection(*failing))
+    left = list(passing)
+    while left:
+        # Greedily: the regime that excuses most of the problems that pass.
+        best = max(shared, key=lambda regime: sum(regime not in p for p in left), default=None)
+        if best is None or all(best in p for p in left):
+            break
+        chosen.append(best)
+        left = [p for p in left if best in p]
+    return chosen

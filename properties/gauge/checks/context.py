@@ -1,0 +1,180 @@
+"""The context of a check: one target, and what its checks share."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from stepgauge.properties.gauge.checks.options import PROBLEMS, Options
+from stepgauge.properties.gauge.errors import TargetError, UsageError
+from stepgauge.properties.gauge.problems.expansion import expand
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup, Recipe, Shape
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import allowance
+from stepgauge.reference import Array
+
+Absent = Mapping[int, tuple[int, ...]]
+NEVER: Absent = MappingProxyType({})
+SHAPES: tuple[Shape, ...] = ((2, 3, 2, 2), (4, 3), (5,))  # a small bench: one parameter of each common dimension
+
+
+class Context:
+    """What the body of a check gets: a target, the options, problems, and what may be expected of it.
+
+    Raises:
+        UsageError: the options do not fit the target, see `_validate`.
+    """
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self.target, self.options = target, options
+        self._validate()
+
+    def _validate(self) -> None:
+        """Refuse options that nobody can follow, or that ask for what the rule does not have.
+
+        Raises:
+            UsageError: see there.
+        """
+        if self.options.level not in PROBLEMS:
+            raise UsageError(f"unknown level {self.options.level!r}: the levels are {', '.join(PROBLEMS)}")
+        if not (isinstance(self.options.seed, int) and self.options.seed >= 0):
+            raise UsageError(f"seed {self.options.seed!r} must be a whole number, at least 0")
+        self._validate_settings()
+
+    def _validate_settings(self) -> None:
+        """Refuse settings that the rule does not have or allow.
+
+        Raises:
+            UsageError: --set or --dialect names something that the rule lacks, or a value out of range.
+        """
+        names = self.target.record.hyperparameter_names()
+        try:
+            self.target.record.canonical_dialect("" if self.options.dialect == "auto" else self.options.dialect)
+            self._refuse_settings_of(self.target.pinned)
+            for name, value in {**self.target.pinned, **self.options.set}.items():
+                if name not in names:
+                    raise UsageError(f"{self.target.rule} has no hyperparameter {name!r}: it has {', '.join(names)}")
+                self.target.record.checked(name, value)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def _refuse_settings_of(self, keywords: Mapping[str, Any]) -> None:
+        """Refuse to set what the target's own keywords give."""
+        for name in self.options.set:
+            if name in keywords:
+                raise UsageError(f"--set {name}: the target's own keywords give it already")
+
+    @cached_property
+    def dialects(self) -> tuple[str, ...]:
+        """The dialects to compare with: the one asked for, or all."""
+        if self.options.dialect == "auto":
+            return self.target.record.dialects
+        return (self.target.record.canonical_dialect(self.options.dialect),)
+
+    @cached_property
+    def not_offered(self) -> tuple[str, ...]:
+        return tuple(n for n in self.target.record.hyperparameter_names() if n not in self.target.offers)
+
+    @cached_property
+    def fixed(self) -> Hyperparameters:
+        """The hyperparameters that are not drawn: set by the user, pinned in the target's keywords, or lacking there.
+
+        Raises:
+            TargetError: the target lacks one that has no default.
+        """
+        known = {**self.target.record.neutral(), **self.target.pinned, **self.options.set}
+        missing = [n for n in self.not_offered if n not in known]
+        if missing:
+            raise TargetError(f"does not offer {missing[0]}, which has no default; say --set {missing[0]}=VALUE")
+        return {n: known[n] for n in known if n in self.not_offered or n in self.options.set}
+
+    def lively(self, *, options: bool) -> Hyperparameters:
+        """Hyperparameters under which every part of the rule matters, its switches all on or all off.
+
+        Of what the target lets us choose; a switch that does not go with the rest stays off.
+        """
+        record = self.target.record
+        names = [n for n in record.hyperparameter_names() if n in self.target.offers and n not in self.options.set]
+        lively = {n: record.hyperparameter(n).lively for n in names}
+        chosen = {n: value for n, value in lively.items() if value is not None}
+        for name in names:
+            if record.is_switch(name):
+                chosen[name] = options and self._legal({**chosen, name: True})
+        return chosen
+
+    @cached_property
+    def example(self) -> Hyperparameters:
+        """Hyperparameters for the checks that need a single, lively setting."""
+        (problem,) = self.problems(1, only={"random"}, fixed=self.lively(options=True))
+        return problem.groups[0].hyperparameters
+
+    @property
+    def obstacle(self) -> str:
+        """Why no check can say anything of the target; empty if they can."""
+        return ""
+
+    @property
+    def shapes(self) -> Sequence[Shape]:
+        """Of a few parameters that the target takes."""
+        return SHAPES
+
+    def small(
+        self,
+        shapes: Sequence[Shape],
+        layers: Sequence[LayerRecipe] = (),
+        *,
+        absent: Absent = NEVER,
+        steps: int = 4,
+        **changes: Any,
+    ) -> Problem:
+        """A few steps along random gradients in one group, with the example's hyperparameters but for `changes`.
+
+        `absent` gives the steps (from 0) in which a layer, or a parameter of `shapes` after them, has no gradient.
+        """
+        counts = [len(layer.shapes) for layer in layers] + [1] * len(shapes)
+        recipe = Recipe(
+            self.target.rule,
+            (ParameterGroup({**self.example, **changes}, tuple(range(sum(counts)))),),
+            tuple(shapes),
+            absent=tuple(absent.get(unit, ()) for unit, count in enumerate(counts) for _ in range(count)),
+            steps=steps,
+            seed=self.options.seed,
+            layers=tuple(layers),
+        )
+        return expand(recipe)
+
+    def allowance(self, problem: Problem) -> Array:
+        """How far rounding may move a legal trajectory of this problem in float64, shape (steps, size)."""
+        return allowance(problem)
+
+    def pools(self, problem: Problem) -> bool:
+        """Whether the step of a parameter may depend on the gradients of others."""
+        return self.target.record.pools_over != "nothing"
+
+    def _legal(self, chosen: Hyperparameters) -> bool:
+        defaults = {"lr": 0.05, **self.target.record.defaults()}
+        try:
+            self.target.record(**{**defaults, **self.fixed, **chosen})
+        except ValueError:
+            return False
+        return True
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        """What the checks of this target run within."""
+        return nullcontext()
+
+    def recipes(self, per_focus: int, **constraints: Any) -> list[Recipe]:
+        from stepgauge.properties.gauge.problems.sampling import problems_of
+
+        fixed = {**self.fixed, **constraints.pop("fixed", {})}
+        maximize = self.target.takes_maximize
+        return problems_of(
+            self.target.rule, per_focus, self.options.seed, fixed=fixed, maximize=maximize, **constraints
+        )
+
+    def problems(self, per_focus: int | None = None, **constraints: Any) -> list[Problem]:
+        """Problems for this target: `per_focus` of every focus, or as many as the level says."""
+        count = PROBLEMS[self.options.level] if per_focus is None else per_focus
+        return [expand(recipe) for recipe in self.recipes(count, **constraints)]

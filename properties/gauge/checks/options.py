@@ -1,0 +1,28 @@
+"""Options: what the user may choose, as the command line has it, and what the levels mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from stepgauge.properties.gauge.problems.recipe import Hyperparameters
+
+Level = Literal["quick", "standard", "deep"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+# Problems of each focus, and of each law.
+PROBLEMS: Mapping[Level, int] = {"quick": 2, "standard": 10, "deep": 60}
+LAW_PROBLEMS: Mapping[Level, int] = {"quick": 1, "standard": 4, "deep": 30}
+LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 2000, "deep": 5000}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose, as the command line has it."""
+
+    level: Level = "standard"
+    seed: int = 0
+    dialect: str = "auto"
+    set: Hyperparameters = field(default_factory=dict)
+    only: str = "*"
+    skip: str = ""
+    diagnosis: bool = True  # whether the cause of a divergence is sought

@@ -1,0 +1,284 @@
+"""Checks of what torch promises of every optimizer: copies, checkpoints, closures, memory formats."""
+
+import copy
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from stepgauge.properties.gauge.checks.comparison import shares_of
+from stepgauge.properties.gauge.checks.context import Context
+from stepgauge.properties.gauge.checks.registry import check
+from stepgauge.properties.gauge.checks.results import NO_NUMBER, Failed, NotApplicable
+from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, describe
+from stepgauge.properties.gauge.problems.recipe import LayerRecipe
+from stepgauge.properties.gauge.targets.base import Subject, Support, quiet
+from stepgauge.reference import Convolution
+
+LAYER = LayerRecipe(3, 2, (3, 3), Convolution((2, 2)))  # stands for the first parameter where the rule sees layers
+STEPS = 6
+
+
+def _is_torch(target: Subject) -> bool:
+    return Support.TORCH in target.supports
+
+
+def contract(id: str) -> Callable[[Callable[["Bench"], None]], Callable[["Bench"], None]]:  # noqa: A002  # as in `check`
+    """Register a check of a torch optimizer on a small bench; what the optimizer raises is its failure."""
+
+    def register(body: Callable[[Bench], None]) -> Callable[[Bench], None]:
+        def run(context: Context) -> None:
+            with quiet():
+                try:
+                    body(Bench(context))
+                except (Failed, NotApplicable):
+                    raise
+                except FOREIGN_ERRORS as error:
+                    raise Failed(f"raises {describe(error)}") from error
+
+        run.__doc__ = body.__doc__
+        check(id, _is_torch)(run)
+        return body
+
+    return register
+
+
+class Bench:
+    """A few parameters, recorded gradients, and fresh runs of the target over them.
+
+    `changes` are hyperparameters other than those of the examination's example.
+    """
+
+    def __init__(self, context: Context, **changes: Any) -> None:
+        self.context = context
+        self.target: Any = context.target
+        layers = (LAYER,) if context.target.record.sees_layers else ()
+        self.problem = context.small(context.shapes[len(layers) :], layers, steps=STEPS, **changes)
+
+    def params(self) -> list[Any]:
+        import torch
+
+        return [torch.nn.Parameter(self.target.tensor(p)) for p in self.problem.initial]
+
+    def run(self, params: Sequence[Any] | None = None, network: Any = None) -> Any:
+        """An optimizer over fresh parameters or those given, in a network of its own or that given."""
+        params = self.params() if params is None else params
+        return self.target.start(params, self.problem.groups, self.problem.layers, network)
+
+    def feed(self, run: Any, t: int) -> None:
+        """Set the gradients of step t (from 0)."""
+        self.target.feed(run, self.problem.gradients[t], self.problem.seen_in(t))
+
+    def train(self, run: Any, steps: Sequence[int]) -> None:
+        for t in steps:
+            self.feed(run, t)
+            run.optimizer.step()
+
+    def finished(self) -> list[Any]:
+        """The parameters after an undisturbed run."""
+        run = self.run()
+        self.train(run, range(STEPS))
+        return list(run.params)
+
+
+def _must_equal(params: Sequence[Any], expected: Sequence[Any], what: str) -> None:
+    for p, q in zip(params, expected, strict=True):
+        if not bool(q.detach().isfinite().all()):
+            raise Failed(NO_NUMBER, float("nan"), 0.0)
+        if not bool((p.detach() == q.detach()).all()):
+            worst = float((p.detach() - q.detach()).abs().max())
+            raise Failed(f"{what}: off by {worst:.2g}", worst, 0.0)
+
+
+def _resumed(bench: Bench, through: Callable[[Any], Any]) -> list[Any]:
+    """The parameters of a run that goes on half-way in a fresh optimizer, the state having gone through something."""
+    run = bench.run()
+    bench.train(run, range(STEPS // 2))
+    fresh = bench.run(run.params, run.network)
+    fresh.optimizer.load_state_dict(through(run.optimizer.state_dict()))
+    bench.train(fresh, range(STEPS // 2, STEPS))
+    return list(fresh.params)
+
+
+@contract("contract/resume")
+def resume(bench: Bench) -> None:
+    """Saved and loaded into a fresh optimizer half-way, the run goes on bit for bit."""
+    _must_equal(_resumed(bench, copy.deepcopy), bench.finished(), "the resumed run leaves the uninterrupted one")
+
+
+@contract("contract/weights-only")
+def weights_only(bench: Bench) -> None:
+    """The state goes through torch.save and torch.load(weights_only=True), and the run goes on bit for bit."""
+    import torch
+
+    def through_file(state: Any) -> Any:
+        file = io.BytesIO()
+        torch.save(state, file)
+        file.seek(0)
+        return torch.load(file, weights_only=True)
+
+    _must_equal(_resumed(bench, through_file), bench.finished(), "the run from the file leaves the uninterrupted one")
+
+
+@contract("contract/deepcopy")
+def deepcopy(bench: Bench) -> None:
+    """A deep copy, made together with the parameters, goes on bit for bit, and leaves the original alone."""
+    run = bench.run()
+    bench.train(run, range(STEPS // 2))
+    before = [p.detach().clone() for p in run.params]
+    duplicate = copy.deepcopy(run)
+    bench.train(duplicate, range(STEPS // 2, STEPS))
+    _must_equal(run.params, before, "stepping the copy moves the original")
+    _must_equal(duplicate.params, bench.finished(), "the copy leaves the original's course")
+    bench.train(run, range(STEPS // 2, STEPS))
+    _must_equal(run.params, bench.finished(), "the original is off course once copied")
+
+
+@contract("contract/pickle")
+def pickled(bench: Bench) -> None:
+    """Pickled together with the parameters, an optimizer goes on bit for bit."""
+    run = bench.run()
+    bench.train(run, range(STEPS // 2))
+    restored = pickle.loads(pickle.dumps(run))
+    bench.train(restored, range(STEPS // 2, STEPS))
+    _must_equal(restored.params, bench.finished(), "the restored optimizer leaves the course")
+
+
+@contract("contract/gradient-untouched")
+def gradient_untouched(bench: Bench) -> None:
+    """A step leaves p.grad as it was, with momentum and without."""
+    plain = {n: v for n, v in {"momentum": 0.0, "nesterov": False}.items() if n in bench.target.offers}
+    for other in (bench, Bench(bench.context, **plain)):
+        run = other.run()
+        for t in range(3):
+            other.feed(run, t)
+            given = [p.grad.clone() for p in run.params]
+            run.optimizer.step()
+            _must_equal([p.grad for p in run.params], given, "writes into p.grad")
+
+
+@contract("contract/gradient-not-kept")
+def gradient_not_kept(bench: Bench) -> None:
+    """The state does not alias p.grad: zeroing gradients in place between steps changes nothing."""
+    run = bench.run()
+    grads = [p.detach().clone() for p in run.params]
+    for t in range(STEPS):
+        bench.feed(run, t)
+        for p, g in zip(run.params, grads, strict=True):
+            p.grad = g.copy_(p.grad)
+        run.optimizer.step()
+        for g in grads:
+            g.zero_()
+    _must_equal(run.params, bench.finished(), "keeps p.grad itself as state")
+
+
+@contract("contract/closure")
+def closure(bench: Bench) -> None:
+    """step(closure) runs the closure with gradients enabled, before the step, once, and returns its loss."""
+    import torch
+
+    run = bench.run()
+    losses = []
+    for t in range(STEPS):
+
+        def evaluate(t: int = t) -> Any:
+            bench.feed(run, t)
+            grads = [p.grad for p in run.params]
+            run.optimizer.zero_grad()
+            loss = torch.stack([(p * g).sum() for p, g in zip(run.params, grads, strict=True)]).sum()
+            torch.autograd.backward(loss)
+            losses.append(float(loss.detach()))
+            return loss
+
+        returned = run.optimizer.step(evaluate)
+        if returned is None or float(returned) != losses[-1]:
+            raise Failed(f"returns {returned}, not the loss")
+    if len(losses) != STEPS:
+        raise Failed(f"calls the closure {len(losses)} times in {STEPS} steps")
+    _must_equal(run.params, bench.finished(), "steps elsewhere with a closure")
+
+
+def _in_format(bench: Bench, arrange: Callable[[Any], Any], *, gradients: bool, params: bool) -> None:
+    """A run over rearranged memory stays within rounding of the plain one."""
+    import torch
+
+    plain = [p.detach() for p in bench.finished()]
+    tensors = [p.detach() for p in bench.params()]
+    run = bench.run([torch.nn.Parameter(arrange(p) if params else p) for p in tensors])
+    for t in range(STEPS):
+        bench.feed(run, t)
+        for p in run.params:
+            p.grad = arrange(p.grad) if gradients else p.grad
+        run.optimizer.step()
+    allowed = 2 * bench.context.allowance(bench.problem)[-1]
+    error = torch.cat([(p.detach() - q).abs().ravel() for p, q in zip(run.params, plain, strict=True)]).cpu().numpy()
+    worst = int(np.argmax(shares_of(error, allowed)))
+    if not all(bool(q.isfinite().all()) for q in plain):
+        raise Failed(NO_NUMBER, float("nan"), 0.0)
+    if not error[worst] <= allowed[worst]:
+        raise Failed(f"steps elsewhere: off by {error[worst]:.2g}", float(error[worst]), float(allowed[worst]))
+
+
+def _transposed(x: Any) -> Any:
+    """The same tensor with its memory in reversed order of axes."""
+    axes = tuple(reversed(range(x.ndim)))
+    return x.permute(axes).contiguous().permute(axes)
+
+
+def _channels_last(x: Any) -> Any:
+    import torch
+
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+@contract("contract/transposed-parameter")
+def transposed_parameter(bench: Bench) -> None:
+    """Parameters whose memory is transposed step alike."""
+    _in_format(bench, _transposed, gradients=True, params=True)
+
+
+@contract("contract/transposed-gradient")
+def transposed_gradient(bench: Bench) -> None:
+    """Gradients whose memory is transposed step alike."""
+    _in_format(bench, _transposed, gradients=True, params=False)
+
+
+@contract("contract/channels-last")
+def channels_last(bench: Bench) -> None:
+    """Parameters and gradients in channels_last format step alike."""
+    if not any(p.ndim == 4 for p in bench.problem.initial):
+        raise NotApplicable("takes no parameter of four dimensions")
+    _in_format(bench, _channels_last, gradients=True, params=True)
+
+
+@contract("contract/unknown-keyword")
+def unknown_keyword(bench: Bench) -> None:
+    """A misspelled keyword is refused, not swallowed."""
+    try:
+        bench.target.start(bench.params(), bench.problem.groups, bench.problem.layers, surely_no_such_keyword=1)
+    except TypeError:
+        return
+    raise Failed("swallows an unknown keyword")
+
+
+@contract("contract/add-param-group")
+def add_param_group(bench: Bench) -> None:
+    """A parameter group added after the first steps is stepped as by a fresh optimizer (moved at all, if pooled)."""
+    target, problem = bench.target, bench.problem
+    *first, last = problem.groups[0].members
+    run = target.start(bench.params(), [problem.groups[0]._replace(members=tuple(first))], problem.layers)
+    bench.train(run, range(2))
+    added = run.params[last]
+    before = added.detach().clone()
+    run.optimizer.add_param_group({"params": [added]})
+    alone = target.start(bench.params(), [problem.groups[0]._replace(members=(last,))])
+    for t in range(2):
+        for stepper in (run, alone):
+            target.feed(stepper, problem.gradients[t], problem.seen_in(t) if stepper is run else {})
+            stepper.optimizer.step()
+    if bool((added.detach() == before).all()):
+        raise Failed("does not step the added parameter")
+    if not bench.context.pools(problem):
+        _must_equal([added], [alone.params[last]], "steps the added parameter otherwise than a fresh optimizer")

@@ -1,0 +1,5 @@
+"""`python -m stepgauge.properties.gauge.command_line` is the command `stepgauge`."""
+
+from stepgauge.properties.gauge.command_line.main import run
+
+run()

@@ -1,0 +1,58 @@
+"""The command: its parser, and what becomes of whatever a command raises."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from stepgauge.properties.gauge.command_line import check, checks, explain, rules, strength, vectors
+from stepgauge.properties.gauge.command_line.interrupts import INTERRUPTS
+from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
+
+COMMANDS = (check, rules, explain, checks, strength, vectors)  # as the help lists them
+EXTRAS = {"rich": "check", "hypothesis": "check", "torch": "torch"}  # optional modules, and what brings them
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    try:
+        chosen = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = chosen.command
+        return int(command(chosen))
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRAS:
+            raise
+        return usage_error(f"this needs {missing}: pip install 'stepgauge[{EXTRAS[missing]}]'")
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        fall_silent()
+        return ExitStatus.INTERRUPTED
+    except OSError as error:
+        return usage_error(f"the output cannot be written ({error.strerror})")
+
+
+def run() -> None:
+    """The command as a process; one that was interrupted ends as it was told, however often."""
+    status = main()
+    if INTERRUPTS:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(int(status))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stepgauge", description="Tell whether an optimizer computes the update rule it is named for."
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def _version() -> str:
+    from stepgauge import __version__
+
+    return f"stepgauge {__version__}"

@@ -1,0 +1,75 @@
+"""`stepgauge vectors`: recorded trajectories, replayed and exported."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from stepgauge.properties.gauge.command_line.arguments import add_rename, require_folder
+from stepgauge.properties.gauge.command_line.output import ExitStatus, usage_error
+from stepgauge.properties.gauge.errors import TargetError, UsageError
+
+
+def add(commands: Any) -> None:
+    vectors = commands.add_parser("vectors", help="replay recorded trajectories").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    verify = vectors.add_parser("verify", help="replay files through the reference or a target; 0 if all agree, else 1")
+    verify.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    verify.add_argument("--target", metavar="TARGET", help="replay them through this target, as `check` has it")
+    add_rename(verify)
+    verify.set_defaults(command=_verify)
+    export = vectors.add_parser("export", help="write the recorded trajectories of the authors' released code")
+    export.add_argument("folder", type=Path, metavar="DIR")
+    export.set_defaults(command=_export)
+
+
+def _verify(chosen: argparse.Namespace) -> int:
+    from stepgauge.properties.gauge.vectors.format import VectorError
+
+    statuses = set()
+    for file in chosen.files:
+        try:
+            statuses.add(_verify_file(file, chosen))
+        except VectorError as error:
+            statuses.add(usage_error(f"{file} {error}"))
+        except UsageError as error:
+            statuses.add(usage_error(str(error)))
+        except TargetError as error:
+            print(f"stepgauge: {chosen.target} {error}", file=sys.stderr)
+            statuses.add(ExitStatus.NOT_LOADED)
+    return next(
+        status
+        for status in (ExitStatus.USAGE, ExitStatus.NOT_LOADED, ExitStatus.DIVERGES, ExitStatus.CONFORMS)
+        if status in statuses
+    )
+
+
+def _verify_file(file: Path, chosen: argparse.Namespace) -> int:
+    """Replay a file, and say how far it agrees."""
+    from stepgauge.properties.gauge.vectors.format import read
+    from stepgauge.properties.gauge.vectors.replay import replay_case
+
+    cases = read(file)
+    target = None
+    if chosen.target is not None:
+        from stepgauge.properties.gauge.api import Asked
+
+        target = Asked.of(chosen.target, cases[0].problem.rule).built(dict(chosen.rename), "cpu")
+    apart = [replay for case in cases if (replay := replay_case(case, target)).divergence]
+    print(f"{file}: {len(cases) - len(apart)} of {len(cases)} cases replay")
+    for replay in apart:
+        print(f"  {replay.case}: {replay.divergence}")
+    return ExitStatus.DIVERGES if apart else ExitStatus.CONFORMS
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    from stepgauge.properties.gauge.vectors.format import export
+
+    try:
+        require_folder("export", chosen.folder)
+        written = export(chosen.folder)
+    except UsageError as error:
+        return usage_error(str(error))
+    print(f"{chosen.folder}: {len(written)} files")
+    return ExitStatus.CONFORMS

@@ -1,0 +1,1 @@
+"""Diagnosis: the edit of the reference that computes what a target computes."""

@@ -1,0 +1,100 @@
+"""Failing runs: what a target computes where it diverges, and whether a text, a rule or a precision explains it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from stepgauge.properties.gauge.checks.comparison import worst_of
+from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource
+from stepgauge.properties.gauge.problems.problem import Problem, distance, trajectory
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import FACTOR, ROUNDOFF, envelopes
+from stepgauge.reference import RULES, Array
+
+# What somebody may have kept or computed in, coarser than the parameters: the roundoff of each precision.
+COARSER = {"single precision": 2.0**-24, "half precision": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+class FailingRun:
+    """A problem on which a target diverges in `dtype`, and what it computes there."""
+
+    def __init__(self, target: Target, problem: Problem, dialect: str, dtype: str) -> None:
+        self.target, self.problem, self.dialect, self.dtype = target, problem, dialect, dtype
+        self.got = target.run(problem, dtype)
+        nominal = envelopes(problem, dialect, dtype)[0]
+        allowed = nominal.allowed(dtype)
+        start = np.concatenate([p.ravel() for p in problem.initial])
+        with np.errstate(all="ignore"):
+            apart = distance(self.got, nominal.centre)
+            near = 64 * allowed + 1e-7 * np.abs(self.got - start)
+            self.near = np.where(apart > allowed, np.fmin(near, apart / 8), near)
+
+    def agrees(self, source: EditableSource, groups: Sequence[Any]) -> bool:
+        """Whether the text, as it stands, computes about what the target does; coarsely, but quickly."""
+        return self._follows(source.trajectory(self.problem, groups))
+
+    def _follows(self, trajectory: Iterator[Array]) -> bool:
+        """Whether a trajectory is near the target's; it is computed as far as it is."""
+        rows = zip(trajectory, self.got, self.near, strict=False)
+        return all(row.shape == got.shape and bool(np.all(distance(row, got) <= near)) for row, got, near in rows)
+
+    def confirms(self, source: EditableSource, edits: Sequence[Edit]) -> bool:
+        """Whether the target is within what rounding may do to the edited text."""
+        found = source.envelopes(self.problem, self.dialect, edits, self.dtype)
+        return any(worst_of(self.got, e.centre, e.allowed(self.dtype)).share <= 1 for e in found)
+
+    @cached_property
+    def diverges(self) -> bool:
+        """Whether the target is out of what rounding may do to the reference."""
+        found = envelopes(self.problem, self.dialect, self.dtype)
+        return all(worst_of(self.got, e.centre, e.allowed(self.dtype)).share > 1 for e in found)
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether the target computes about the same if it is run again."""
+        with np.errstate(all="ignore"):
+            apart = distance(self.target.run(self.problem, self.dtype), self.got)
+        return bool(np.all((apart == 0) | (apart <= self.near)))
+
+    def is_rule(self, rule: str, dialect: str) -> bool:
+        """Whether another rule, with the hyperparameters that it shares, computes about what the target does."""
+        names = RULES[rule].hyperparameter_names()
+        shared = [
+            ParameterGroup({n: v for n, v in h.items() if n in names}, members) for h, members in self.problem.groups
+        ]
+        problem = replace(self.problem, rule=rule, groups=tuple(shared))
+        try:
+            with np.errstate(all="ignore"):
+                return self._follows(trajectory(problem, problem.rule_groups(RULES[rule], dialect)))
+        except (TypeError, ValueError):  # it needs others, or refuses these
+            return False
+
+    def within(self, roundoff: float) -> bool:
+        """Whether the target is within what rounding in a coarser precision may do to the reference."""
+        nominal = envelopes(self.problem, self.dialect, self.dtype)[0]
+        allowed = FACTOR * roundoff * (nominal.arrays + nominal.scalars)
+        return worst_of(self.got, nominal.centre, allowed).share <= 1
+
+    def rounds(self, roundoff: float) -> bool:
+        """Whether the target is not smooth on the scale of a coarser precision.
+
+        A rule answers half a small change of the gradients by half; what rounds on its way does not.
+        """
+        change = 2 * roundoff
+        with np.errstate(all="ignore"):
+            whole, half = (self._nudged(share) - self.got for share in (change, change / 2))
+            legal = 4 * change * np.linalg.norm(whole) + 16 * ROUNDOFF[self.dtype] * np.linalg.norm(self.got)
+            return bool(np.linalg.norm(whole - 2 * half) > legal)
+
+    def _nudged(self, change: float) -> Array:
+        """What the target computes if every gradient is off by about this, always in the same direction."""
+        rng = np.random.default_rng(0)
+        gradients = [
+            [None if g is None else g * (1 + change * rng.standard_normal(g.shape)) for g in grads]
+            for grads in self.problem.gradients
+        ]
+        return self.target.run(replace(self.problem, gradients=gradients, recipe=None), self.dtype)

@@ -1,0 +1,375 @@
+"""Why a target diverges: the edit of the reference's text that computes what the target computes.
+
+The smallest failing problem is recorded with the target's trajectory on it. Every small edit of the text is run on it,
+up to the first step in which it leaves the target; what is left is tried on other problems on which the target fails,
+and the plainest of that on fresh ones, within the edited text's own tolerance. What holds there is a cause.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from difflib import SequenceMatcher
+from functools import cached_property, partial
+from itertools import count
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, compare
+from stepgauge.properties.gauge.checks.context import Context
+from stepgauge.properties.gauge.diagnosis.failing_run import COARSER, FailingRun
+from stepgauge.properties.gauge.edits.editable_source import (
+    DRIVER,
+    Edit,
+    EditableSource,
+    Hunk,
+    Piece,
+    editable_source,
+    short,
+    traced,
+)
+from stepgauge.properties.gauge.edits.known_misreadings import Misreading, misreadings_of
+from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError
+from stepgauge.properties.gauge.problems.expansion import expand
+from stepgauge.properties.gauge.problems.foci import foci_of
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.recipe import Recipe
+from stepgauge.properties.gauge.problems.sampling import problems_of
+from stepgauge.properties.gauge.problems.shrinking import shrink
+from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF
+from stepgauge.properties.gauge.verdicts.record import CONFIRMATIONS, Diagnosis
+from stepgauge.reference import RULES
+
+RUNS = 12  # failing problems, beside the smallest, that an edit has to explain
+TRIED = 12  # of the edits that explain most
+PAIRED = 1  # of them, that a second edit is sought for
+MOSTLY = 0.75  # of the failing runs: the target may branch, and rounding decides what a singular text computes
+SEED = 7919  # apart from what any user chooses
+
+
+class Unrepeatable(Exception):
+    """The target does not compute the same twice."""
+
+
+class Theory(NamedTuple):
+    """What may explain a target, as an edit of the text, and whether it does on a problem.
+
+    `explains` may be coarse, to be quick; `confirms` is to within the theory's own tolerance.
+    """
+
+    hunks: Sequence[Hunk]
+    name: str
+    link: str
+    explains: Callable[[FailingRun], bool]
+    confirms: Callable[[FailingRun], bool]
+
+    def diagnosed(self, found: Diagnosis, explained: int, confirmed: int = 0, missed: int = 0) -> Diagnosis:
+        """What was found, with this as the reason; it may have missed some fresh problems."""
+        because = replace(found, hunks=self.hunks, name=self.name, link=self.link, confirmed_on=confirmed)
+        return replace(because, explained=explained, failing=found.failing + missed)
+
+
+def diagnose(context: Context, outcomes: Sequence[Outcome], dialect: str) -> Diagnosis | None:
+    """Why the target does not follow a dialect, by the problems on which it leaves it; None without any.
+
+    Raises:
+        Unrepeatable: what it computes on them is another thing each time.
+    """
+    return Search(context, dialect, outcomes).diagnose()
+
+
+class Search:
+    """The search for the edits that explain one target."""
+
+    def __init__(self, context: Context, dialect: str, outcomes: Sequence[Outcome]) -> None:
+        self.context, self.dialect = context, dialect
+        self.source = editable_source(context.target.rule)
+        failing = [o for o in outcomes if dialect in o.divergences and o.problem.recipe]
+        self.dtype = "float64" if any(o.dtype == "float64" for o in failing) else "float32"
+        failing = [o for o in failing if o.dtype == self.dtype]
+        self.scores: dict[Misreading, int] = {}
+        self.tried: set[tuple[Misreading, float]] = set()
+        self.fresh: list[FailingRun] = []
+        self.drawn = self._drawn()
+        self.failing = sorted(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size))
+
+    def diagnose(self) -> Diagnosis | None:
+        """The cause, else the best guess, else the smallest problem alone; None where no trajectory diverges."""
+        if not self.failing:
+            return None
+        smallest = self._smallest(self.failing[0].problem)
+        outcome = self._compare(smallest)
+        if self.dialect not in outcome.divergences or not all(w.repeats for w in self.failing_runs):
+            raise Unrepeatable
+        values = values_at(self.source, smallest, self.dialect, outcome.divergences[self.dialect])
+        found = Diagnosis(outcome, values, failing=len(self.failing_runs))
+        first = self._failing_run(smallest)
+        kin = self._kin(found, first)
+        singles: list[Misreading] = []
+        cause = None
+        for more in self._singles(first):
+            singles = self._ranked([*singles, *more])
+            cause = self._first_cause(found, singles)
+            if cause:
+                break
+        if kin:
+            return replace(cause, name=kin.name) if cause else kin
+        return (
+            cause
+            or self._coarse(found)
+            or self._first_cause(found, self._pairs(singles))
+            or self._first_cause(found, singles, MOSTLY)
+            or self._guess(found, singles)
+        )
+
+    def _singles(self, first: FailingRun) -> Iterator[list[Misreading]]:
+        """What agrees with the target on the smallest problem: the known misreadings first, which are few."""
+        yield [known for known in misreadings_of(self.source) if self._agrees(first, known.edits)]
+        yield self._edits(first, self.source.own)
+        yield self._edits(first, self.source.feeding)
+
+    def _first_cause(self, found: Diagnosis, suspects: Sequence[Misreading], share: float = 1.0) -> Diagnosis | None:
+        """The first suspect that explains this share of the failing runs and is confirmed; none is tried again."""
+        untried = [suspect for suspect in suspects[:TRIED] if (suspect, share) not in self.tried]
+        self.tried.update((suspect, share) for suspect in untried)
+        proved = (self._proved(found, self._theory(suspect), share) for suspect in untried)
+        return next(filter(None, proved), None)
+
+    def _theory(self, suspect: Misreading) -> Theory:
+        explains, within = (partial(test, edits=suspect.edits) for test in (self._explains, self._within))
+        return Theory(self.source.hunks(suspect.edits), suspect.name, suspect.link, explains, within)
+
+    def _proved(self, found: Diagnosis, theory: Theory, share: float = 1.0) -> Diagnosis | None:
+        """The theory as the cause, if it explains this share of the failing runs and is confirmed."""
+        explained = len(self.failing_runs)
+        for run in self.failing_runs:
+            explained -= not theory.explains(run)
+            if explained < share * len(self.failing_runs):
+                return None
+        confirmed, missed = self._confirmed(theory, exact=share == 1)
+        return theory.diagnosed(found, explained, confirmed, missed) if confirmed >= CONFIRMATIONS else None
+
+    def _kin(self, found: Diagnosis, first: FailingRun) -> Diagnosis | None:
+        """Another rule, or a dialect of this one that it was not compared with, if the target computes that."""
+        own = (self.context.target.rule, self.dialect)
+        compared = {(own[0], dialect) for dialect in self.context.dialects}
+        for rule, dialect in ((r, d) for r in RULES for d in RULES[r].dialects if (r, d) not in compared):
+            is_it = partial(FailingRun.is_rule, rule=rule, dialect=dialect)
+            hunk = Hunk(short(RULES[own[0]].__module__), 1, " ".join(own), f"{rule} {dialect}")
+            theory = Theory([hunk], f"it computes {rule} ({dialect})", "", is_it, is_it)
+            cause = self._proved(found, theory) if is_it(first) else None
+            if cause:
+                return cause
+        return None
+
+    def _coarse(self, found: Diagnosis) -> Diagnosis | None:
+        """A coarser precision, if the target rounds to it somewhere and computes the rule but for that."""
+        for precision, roundoff in COARSER.items():
+            if roundoff > ROUNDOFF[self.dtype] and self._round(roundoff):
+                within = partial(FailingRun.within, roundoff=roundoff)
+                hunk = Hunk(short(DRIVER), 1, self.dtype, precision)
+                theory = Theory([hunk], f"something is kept or computed in {precision}", "", within, within)
+                cause = self._proved(found, theory)
+                if cause:
+                    return cause
+        return None
+
+    def _round(self, roundoff: float) -> bool:
+        """Whether the target rounds to a coarser precision on most of the failing runs."""
+        return 2 * sum(w.within(roundoff) and w.rounds(roundoff) for w in self.failing_runs) > len(self.failing_runs)
+
+    def _guess(self, found: Diagnosis, suspects: Sequence[Misreading]) -> Diagnosis:
+        """The suspect that explains most, if it is more than half."""
+        explained = self._explained(suspects[0]) if suspects else 0
+        if 2 * explained <= len(self.failing_runs):
+            return found
+        return self._theory(suspects[0]).diagnosed(found, explained)
+
+    def _ranked(self, suspects: Sequence[Misreading]) -> list[Misreading]:
+        """Those that explain most come first, and among them the known ones, then the smallest."""
+        explained = {suspect: self._explained(suspect) for suspect in suspects}
+        most = max(explained.values(), default=0)
+        plausible = [suspect for suspect in suspects if 2 * explained[suspect] >= most]
+        return sorted(plausible, key=lambda s: (-explained[s], not s.name, self._cost(s.edits)))
+
+    def _explained(self, suspect: Misreading) -> int:
+        if suspect not in self.scores:
+            self.scores[suspect] = sum(self._agrees(run, suspect.edits) for run in self.failing_runs)
+        return self.scores[suspect]
+
+    def _pairs(self, singles: Sequence[Misreading]) -> list[Misreading]:
+        """The best edits, if they are plausible by themselves, with a second one for what they leave unexplained."""
+        pairs: list[Misreading] = []
+        for single in singles[:PAIRED]:
+            if 4 * self._explained(single) < len(self.failing_runs):
+                break
+            left = [w for w in self.failing_runs if not self._agrees(w, single.edits)]
+            if left:
+                pairs += self._edits(left[0], self.source.pieces, single)
+        return self._ranked(pairs)
+
+    def _smallest(self, problem: Problem) -> Problem:
+        assert problem.recipe is not None
+
+        def fails(recipe: Recipe) -> bool:
+            try:
+                outcome = self._compare(expand(recipe))
+            except (TypeError, ValueError):  # not every combination of the simpler parts is a problem
+                return False
+            return not outcome.ambiguous and self.dialect in outcome.divergences
+
+        small = shrink(problem.recipe, self.context.fixed, fails)
+        place = self._compare(expand(small)).divergences.get(self.dialect)
+        ended = replace(small, steps=place.step if place else small.steps)
+        return expand(ended if fails(ended) else small)
+
+    def _compare(self, problem: Problem) -> Outcome:
+        return compare(self.context.target, problem, self.dtype, (self.dialect,))
+
+    def _failing_run(self, problem: Problem) -> FailingRun:
+        return FailingRun(self.context.target, problem, self.dialect, self.dtype)
+
+    @cached_property
+    def failing_runs(self) -> list[FailingRun]:
+        """Failing problems of various regimes."""
+        step = max(1, len(self.failing) // RUNS)
+        return [self._failing_run(outcome.problem) for outcome in self.failing[::step][:RUNS]]
+
+    def _edits(self, first: FailingRun, pieces: Sequence[Piece], beside: Misreading | None = None) -> list[Misreading]:
+        """The small edits that agree with the target on one problem, beside others that are made already."""
+        made = beside.edits if beside else ()
+        name = beside.name if beside else ""
+        with np.errstate(all="ignore"), warnings.catch_warnings(), self.source.edited(made):
+            warnings.simplefilter("ignore")  # of Python, at odd texts
+            try:
+                groups = self.source.groups(first.problem, self.dialect)
+            except FOREIGN_ERRORS:  # what is made already refuses these hyperparameters
+                return []
+            coverage = self.source.coverage([first.problem], self.dialect)
+            return [
+                Misreading((*made, Edit(piece, change)), name)
+                for piece in pieces
+                for change in piece.changes(coverage[piece.module])
+                if self._holds(Edit(piece, change), first, groups)
+            ]
+
+    def _holds(self, edit: Edit, run: FailingRun, groups: Sequence[Any]) -> bool:
+        try:
+            with self.source.edited([edit]):
+                return run.agrees(self.source, groups)
+        except FOREIGN_ERRORS:  # an odd text may raise anything
+            return False
+
+    def _agrees(self, run: FailingRun, edits: Sequence[Edit]) -> bool:
+        """Whether an edit computes about what the target does."""
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings(), self.source.edited(edits):
+                warnings.simplefilter("ignore")
+                return run.agrees(self.source, self.source.groups(run.problem, self.dialect))
+        except FOREIGN_ERRORS:
+            return False
+
+    def _explains(self, run: FailingRun, edits: Sequence[Edit]) -> bool:
+        """Whether an edit computes the target's trajectory: coarsely, or within its own tolerance."""
+        return self._agrees(run, edits) or self._within(run, edits)
+
+    def _within(self, run: FailingRun, edits: Sequence[Edit]) -> bool:
+        """Whether the target is within what rounding may do to the edited text."""
+        try:
+            return run.confirms(self.source, edits)
+        except FOREIGN_ERRORS:
+            return False
+
+    def _cost(self, edits: Sequence[Edit]) -> float:
+        """How much of the text an edit changes, in characters."""
+        hunks = self.source.hunks(edits)
+        return sum(_distance(h.before, h.after) for h in hunks)
+
+    def _confirmed(self, theory: Theory, *, exact: bool) -> tuple[int, int]:
+        """On how many fresh problems with a divergence a theory holds, and how many of all it misses on the way.
+
+        An exact one may miss none; another one a divergence, and any number of problems on which there is none.
+        """
+        confirmed = missed = unconfirmed = 0
+        for fresh in self._fresh():
+            if theory.confirms(fresh) if fresh.diverges else theory.explains(fresh):
+                confirmed += fresh.diverges
+            else:
+                missed += 1
+                unconfirmed += fresh.diverges
+            if confirmed == CONFIRMATIONS or unconfirmed > 1 or (exact and missed):
+                break
+        return (0, missed) if unconfirmed > 1 or (exact and missed) else (confirmed, missed)
+
+    def _fresh(self) -> Iterator[FailingRun]:
+        """Fresh problems that the target can be run on; they are drawn once."""
+        for k in count():
+            if k == len(self.fresh):
+                drawn = next(self.drawn, None)
+                if drawn is None:
+                    return
+                self.fresh.append(drawn)
+            yield self.fresh[k]
+
+    def _drawn(self) -> Iterator[FailingRun]:
+        for problem in self._problems():
+            with suppress(StepError, TargetError):
+                yield self._failing_run(problem)
+
+    def _problems(self) -> Iterator[Problem]:
+        """Problems of every focus, then more of those in which the target was seen to diverge."""
+        target, seed = self.context.target, self.context.options.seed + SEED
+        often = {o.problem.recipe.focus for o in self.failing if o.problem.recipe} & foci_of(target.rule).keys()
+        for k, (each, only) in enumerate(((1, set[str]()), (4, often), (8, often), (16, often), (32, often))):
+            maximize = target.takes_maximize
+            recipes = problems_of(target.rule, each, seed + k, fixed=self.context.fixed, maximize=maximize, only=only)
+            yield from map(expand, recipes)
+
+
+def values_at(source: EditableSource, problem: Problem, dialect: str, divergence: Divergence) -> dict[str, Any]:
+    """The local variables of the rule's step where the target diverges: numbers, and of arrays the entry there.
+
+    None for a problem with layers, whose parameters the rule sees as parts of matrices.
+    """
+    found: dict[str, Any] = {}
+    steps = [piece.live.__code__ for piece in source.own if getattr(piece.node, "name", "") == "step"]
+    loop = source.modules[DRIVER]._step.__code__  # over the parameters
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code is loop:
+            found.clear()
+        elif frame.f_code in steps:
+            if event == "return" and _parameter(frame, loop) == divergence.parameter:
+                found.update(frame.f_locals)
+            return trace
+        return None
+
+    before = replace(problem, gradients=problem.gradients[: divergence.step])
+    if not problem.layers:
+        with np.errstate(all="ignore"), traced(trace):
+            list(source.trajectory(before, source.groups(problem, dialect)))
+    return {name: shown for name, x in found.items() if (shown := _entry(x, divergence.index)) is not None}
+
+
+def _parameter(frame: FrameType | None, loop: CodeType) -> int:
+    """The parameter that a frame under the driver's loop is about."""
+    while frame is not None and frame.f_code is not loop:
+        frame = frame.f_back
+    assert frame is not None
+    index: int = frame.f_locals["i"]
+    return index
+
+
+def _entry(x: Any, index: tuple[int, ...]) -> float | int | bool | None:
+    """A number, or the entry of an array that has one at this index."""
+    if isinstance(x, np.ndarray):
+        inside = x.ndim == len(index) and all(i < n for i, n in zip(index, x.shape, strict=True))
+        return float(x[index]) if inside else None
+    return x if isinstance(x, (bool, int, float)) else None
+
+
+def _distance(before: str, after: str) -> float:
+    blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
+    return len(before) + len(after) - 2 * sum(block.size for block in blocks)

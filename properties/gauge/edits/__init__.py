@@ -1,0 +1,1 @@
+"""Edits: the reference's text, changed in small ways and in known ones."""

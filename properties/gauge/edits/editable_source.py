@@ -1,0 +1,334 @@
+"""A copy of a rule's text that can be edited function by function, and runs at the reference's speed.
+
+An edit compiles one function and puts its code in place of the old: no module is executed again, so that thousands of
+edits are tried in a second.
+"""
+
+import ast
+import difflib
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stepgauge.properties.gauge.edits.expression_edits import Scope
+from stepgauge.properties.gauge.edits.statement_edits import Change, Coverage, Position, changes
+from stepgauge.properties.gauge.errors import FOREIGN_ERRORS
+from stepgauge.properties.gauge.problems.problem import Problem, trajectory
+from stepgauge.properties.gauge.tolerance.envelope import Envelope, Reference, amplitude_of, every_continuation
+from stepgauge.properties.gauge.tolerance.reference_copies import FEEDING, copy_modules, file_of
+from stepgauge.properties.gauge.tolerance.stochastic import AnyArithmetic, instrument
+from stepgauge.reference import RULES, Array, Rule
+
+DRIVER, NETWORK, LAYERS = FEEDING
+DRIVEN = ("_step", "_pool", "_opposite")  # the rest of the driver is no part of what is published
+REFUSING = ("check", "require_layer", "_require_fit", "__post_init__")  # which compute nothing
+POOLS = ("nothing", "group", "all")
+
+
+class Hunk(NamedTuple):
+    """Lines of the reference that an edit replaces; either text may be empty."""
+
+    file: str
+    line: int
+    before: str
+    after: str
+
+
+@dataclass(eq=False)
+class Piece:
+    """A function of the text, or a constant of one of its classes.
+
+    Attributes:
+        module: where it stands.
+        node: its tree, part of the module's.
+        live: the function, or the class that has the constant.
+        scope: what a function can name.
+    """
+
+    module: str
+    node: ast.FunctionDef | ast.AnnAssign
+    live: Any
+    scope: Scope
+
+    def install(self) -> None:
+        """Put the tree, as it stands, into force."""
+        if isinstance(self.node, ast.FunctionDef):
+            self.live.__code__ = _code(self.node, file_of(self.module))
+        else:
+            assert isinstance(self.node.target, ast.Name)
+            assert self.node.value is not None
+            setattr(self.live, self.node.target.id, ast.literal_eval(self.node.value))
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Whatever is installed meanwhile is undone."""
+        before = self.live.__code__ if isinstance(self.live, FunctionType) else None
+        try:
+            yield
+        finally:
+            if before is not None:
+                self.live.__code__ = before
+            else:
+                self.install()
+
+    def changes(self, coverage: Coverage) -> Iterator[Change]:
+        """Every small edit of it that can matter if no more is executed."""
+        if isinstance(self.node, ast.FunctionDef):
+            yield from changes(self.node, self.scope, coverage)
+        else:
+            yield from (
+                Change(self.node, self.node, "value", None, ast.Constant(v, lineno=1, col_offset=0)) for v in POOLS
+            )
+
+
+class Edit(NamedTuple):
+    """A piece of a text and a change of it."""
+
+    piece: Piece
+    change: Change
+
+
+class EditableSource:
+    """An editable copy of a rule's text, and of what feeds it: the driver, and the unfolding of layers."""
+
+    def __init__(self, rule: type[Rule]) -> None:
+        self.trees: dict[str, ast.Module] = {}
+        self.modules = copy_modules([rule.__module__, DRIVER], self._kept)
+        self.rule: type[Rule] = getattr(self.modules[rule.__module__], rule.__name__)
+
+    def _kept(self, module: str, tree: ast.Module) -> ast.Module:
+        self.trees[module] = tree
+        return tree
+
+    @cached_property
+    def pieces(self) -> list[Piece]:
+        unused = () if self.rule.sees_layers else (NETWORK, LAYERS)
+        return [piece for module in self.trees if module not in unused for piece in self._pieces_of(module)]
+
+    @cached_property
+    def own(self) -> list[Piece]:
+        """The pieces of the rule and of the parts that it uses."""
+        return [piece for piece in self.pieces if piece.module not in FEEDING]
+
+    @cached_property
+    def feeding(self) -> list[Piece]:
+        """The pieces of what feeds it."""
+        return [piece for piece in self.pieces if piece.module in FEEDING]
+
+    def _pieces_of(self, module: str) -> Iterator[Piece]:
+        for node in self.trees[module].body:
+            if isinstance(node, ast.FunctionDef) and _computes(module, node):
+                yield _function(module, node, getattr(self.modules[module], node.name))
+            elif isinstance(node, ast.ClassDef) and module != DRIVER:
+                owner = getattr(self.modules[module], node.name)
+                for held in node.body:
+                    if isinstance(held, ast.FunctionDef) and _computes(module, held):
+                        live = vars(owner)[held.name]
+                        seen_by = self.rule if issubclass(self.rule, owner) else owner
+                        yield _function(module, held, live.fget if isinstance(live, property) else live, seen_by)
+                    elif isinstance(held, ast.AnnAssign) and ast.unparse(held.target) == "pools_over":
+                        yield Piece(module, held, owner, Scope((), ()))
+
+    def groups(self, problem: Problem, dialect: str) -> list[Any]:
+        return problem.rule_groups(self.rule, dialect)
+
+    def trajectory(self, problem: Problem, groups: Sequence[Any]) -> Iterator[Array]:
+        """The parameters after each step, as the text stands."""
+        return trajectory(problem, groups, self.modules[DRIVER])
+
+    def coverage(self, problems: Iterable[Problem], dialect: str) -> dict[str, Coverage]:
+        """What problems execute of each module."""
+        places: dict[str, set[Position]] = {module: set() for module in self.trees}
+        files = {file_of(module): module for module in self.trees}
+        known: dict[CodeType, list[Any]] = {}
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            code = frame.f_code
+            if code.co_filename not in files:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                if code not in known:
+                    known[code] = list(code.co_positions())
+                places[files[code.co_filename]].add(known[code][frame.f_lasti // 2])
+            return trace
+
+        with np.errstate(all="ignore"), traced(trace):
+            for problem in problems:
+                with suppress(*FOREIGN_ERRORS):  # an edited text may raise; what it executed until then counts
+                    list(self.trajectory(problem, self.groups(problem, dialect)))
+        return {module: Coverage(found) for module, found in places.items()}
+
+    @contextmanager
+    def edited(self, edits: Sequence[Edit]) -> Iterator[None]:
+        """The text with some edits in force."""
+        with ExitStack() as stack:
+            for piece in dict.fromkeys(edit.piece for edit in edits):
+                stack.enter_context(piece.restored())
+            for edit in edits:
+                stack.enter_context(edit.change)
+                edit.piece.install()
+            yield
+
+    def envelopes(
+        self, problem: Problem, dialect: str, edits: Sequence[Edit], dtype: str = "float64"
+    ) -> list[Envelope]:
+        """What rounding in `dtype` may do to the edited text on a problem."""
+        arithmetic = AnyArithmetic()
+        with self.edited(edits), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fed = {module: self.modules[module] for module in FEEDING}
+            rule, _ = instrument(RULES[problem.rule], lambda module, _: deepcopy(self.trees[module]), arithmetic, fed)
+            amplitude = amplitude_of(problem.rule, dtype)
+            groups = problem.rule_groups(rule, dialect)
+            reference = Reference(problem, groups, arithmetic, amplitude, self.modules[DRIVER])
+            return every_continuation(reference, *reference.envelope(), dtype)
+
+    def hunks(self, edits: Sequence[Edit]) -> list[Hunk]:
+        """The edits as replaced lines."""
+        found = []
+        for piece in dict.fromkeys(edit.piece for edit in edits):
+            before = _lines(piece.node)
+            with self.edited(edits):
+                after = [text for text, _ in _lines(piece.node)]
+            found += list(_differences(before, after, short(piece.module)))
+        return found
+
+
+@contextmanager
+def traced(trace: Any) -> Iterator[None]:
+    """Whatever runs here is traced, and a debugger or a coverage tool afterwards traces on."""
+    outer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(outer)
+
+
+def _computes(module: str, function: ast.FunctionDef) -> bool:
+    """Whether a function is part of what is published: not if all that it does is to refuse."""
+    return function.name in DRIVEN if module == DRIVER else function.name not in REFUSING
+
+
+def _function(module: str, node: ast.FunctionDef, live: Any, owner: type | None = None) -> Piece:
+    return Piece(module, node, live, scope_of(node, owner))
+
+
+def scope_of(function: ast.FunctionDef, owner: type | None) -> Scope:
+    """What can be named in a function: its arguments, variables, hyperparameters, and the state's fields it reads."""
+    loads = {ast.unparse(n) for n in ast.walk(function) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
+    arguments = [a.arg for a in function.args.args]
+    assigned = [n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    records = {a.arg for a in function.args.args if "Layer" in ast.unparse(a.annotation or ast.Constant(""))}
+    fields_read = sorted(load for load in loads if load.startswith("s.") and load.count(".") == 1)
+    fields_read += [f"{record}.{name}" for record in sorted(records) for name in ("grad", "inputs", "signals")]
+    numbers, switches = _hyperparameters(owner) if is_dataclass(owner) else ([], [])
+    aliases = _unpacked(function)
+    unpacked = [name for name in dict.fromkeys(assigned) if name in aliases]
+    numbers = [n for n in numbers if not {n, n.partition("[")[0]} & set(aliases.values())]
+    values = [a for a in arguments if a not in ("self", "s", "pooled")] + assigned + fields_read + numbers + switches
+    if "pooled.mean" in loads:
+        values.append("pooled.mean")
+    assignments = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    definitions = {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in assignments}
+    scalars = list(dict.fromkeys([*unpacked, *numbers]))
+    return Scope(list(dict.fromkeys(values)), scalars, _steps(assignments), definitions)
+
+
+def _steps(assignments: Sequence[ast.Assign]) -> list[str]:
+    """What a function computes on its way: the operations and calls that its assignments are made of."""
+    parts = (part for node in assignments for part in ast.walk(node.value) if isinstance(part, (ast.BinOp, ast.Call)))
+    return list(dict.fromkeys(ast.unparse(part) for part in parts))
+
+
+def _hyperparameters(rule: Any) -> tuple[list[str], list[str]]:
+    """The numbers and the switches among a rule's hyperparameters, as its text names them."""
+    numbers, switches = [], []
+    for f in fields(rule):
+        if f.type in (float, int):
+            numbers.append(f"self.{f.name}")
+        elif f.type is bool:
+            switches.append(f"self.{f.name}")
+        elif str(f.type).startswith("tuple"):
+            numbers += [f"self.{f.name}[0]", f"self.{f.name}[1]"]
+    return numbers, switches
+
+
+def _unpacked(function: ast.FunctionDef) -> dict[str, str]:
+    """Variables that are hyperparameters under a shorter name, and those."""
+    found: dict[str, str] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and _is_hyperparameters(node.value):
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            (target,) = node.targets
+            targets = target.elts if len(values) > 1 and isinstance(target, ast.Tuple) else [target]
+            for value, aliases in zip(values, targets, strict=True):
+                named = (n.id for n in ast.walk(aliases) if isinstance(n, ast.Name))
+                found |= dict.fromkeys(named, ast.unparse(value))
+    return found
+
+
+def _is_hyperparameters(node: ast.expr) -> bool:
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    return all(ast.unparse(part).startswith("self.") and not isinstance(part, ast.Call) for part in parts)
+
+
+def short(module: str) -> str:
+    """The file of a module of the package, from the repository's root."""
+    return "/".join(Path(file_of(module)).parts[-2:])
+
+
+def _code(node: ast.FunctionDef, file: str) -> CodeType:
+    """The code of a function, without its decorators and defaults, which an edit leaves alone."""
+    arguments = ast.arguments(
+        posonlyargs=[],
+        args=[ast.arg(a.arg, lineno=1, col_offset=0) for a in node.args.args],
+        kwonlyargs=[ast.arg(a.arg, lineno=1, col_offset=0) for a in node.args.kwonlyargs],
+        vararg=None,
+        kwarg=None,
+        kw_defaults=[None for _ in node.args.kwonlyargs],
+        defaults=[],
+    )
+    parts = {name: getattr(node, name) for name in node._fields}
+    bare = ast.FunctionDef(**{**parts, "args": arguments, "decorator_list": [], "returns": None})
+    ast.copy_location(bare, node)
+    constants = compile(ast.Module([bare], []), file, "exec").co_consts
+    return next(c for c in constants if isinstance(c, CodeType))
+
+
+def _lines(node: ast.stmt) -> list[tuple[str, int]]:
+    """The text of a statement, one line for each statement in it, with its line number."""
+    numbers: dict[str, int] = {}
+    for statement in ast.walk(node):
+        if isinstance(statement, ast.stmt):
+            numbers.setdefault(ast.unparse(statement).splitlines()[0].strip(), statement.lineno)
+    texts = [text.strip() for text in ast.unparse(node).splitlines()]
+    lines, number = [], node.lineno
+    for text in texts:
+        number = numbers.get(text, number)
+        lines.append((text, number))
+    return lines
+
+
+def _differences(before: Sequence[tuple[str, int]], after: Sequence[str], file: str) -> Iterator[Hunk]:
+    matcher = difflib.SequenceMatcher(None, [text for text, _ in before], after, autojunk=False)
+    for tag, a, b, c, d in matcher.get_opcodes():
+        if tag != "equal":
+            line = before[min(a, len(before) - 1)][1]
+            yield Hunk(file, line, "\n".join(text for text, _ in before[a:b]), "\n".join(after[c:d]))
+
+
+@cache
+def editable_source(rule: str) -> EditableSource:
+    """The editable text of a rule, made once."""
+    return EditableSource(RULES[rule])

@@ -1,0 +1,33 @@
+"""What can go wrong: a user's mistake, a target that cannot be built, one that raises; and other errors on one line."""
+
+import re
+import textwrap
+
+FOREIGN_ERRORS = (
+    Exception,
+    SystemExit,
+)  # what a stranger's code may raise: a script without a guard exits when imported
+
+
+class UsageError(Exception):
+    """The user asked for something that does not exist or does not fit together."""
+
+
+class TargetError(Exception):
+    """The target cannot be loaded or built."""
+
+
+class StepError(Exception):
+    """The target raised in a step."""
+
+    def __init__(self, at: int, cause: BaseException) -> None:
+        super().__init__(f"raises {describe(cause)}, in step {at + 1}")
+        self.at = at
+
+
+def describe(error: BaseException) -> str:
+    """An exception on one line of bearable length."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colours some of its messages
+    plain = "".join(c if c.isprintable() else " " for c in plain)
+    text = textwrap.shorten(plain, 110, placeholder=" ...")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

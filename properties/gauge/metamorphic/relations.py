@@ -1,0 +1,332 @@
+"""Laws that need no rule: what must hold of any optimizer (`law`), and what this one turns out to obey (`found`).
+
+Each compares two runs of the target, to the bit or within its own sensitivity to rounding (see `context`).
+Without a rule nobody knows which symmetries should hold; those are found or not, and neither is a failure.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stepgauge.properties.gauge.checks.comparison import Worst, worst_of
+from stepgauge.properties.gauge.checks.law import with_start, within
+from stepgauge.properties.gauge.checks.registry import check, has_no_rule
+from stepgauge.properties.gauge.checks.results import Failed, Finding, Inconclusive, NotApplicable
+from stepgauge.properties.gauge.errors import StepError, TargetError
+from stepgauge.properties.gauge.metamorphic.context import MetamorphicContext
+from stepgauge.properties.gauge.problems.problem import Problem, distance
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.reference import Array
+
+
+class Runs(NamedTuple):
+    """Two trajectories that should agree, and the problems whose rounding may part them: none if to the bit."""
+
+    got: Array
+    expected: Array
+    rounded: Sequence[Problem] = ()
+
+
+Law = Callable[[MetamorphicContext, Problem], Runs]
+
+# Beside such gradients no eps is anything, nor decay that is added to them; their squares are finite in every dtype.
+LARGE = 2.0**40
+
+
+def _law(name: str, broken: str, *, optional: bool = True) -> Callable[[Law], Law]:
+    """Register a law that must hold; `broken` is said of a target that breaks it.
+
+    What it asks for may be refused aloud, unless it is not optional.
+    """
+
+    def register(law: Law) -> Law:
+        def run(context: Any) -> Finding:
+            try:
+                return _asked(law, context, context.law_problems, broken)
+            except (StepError, TargetError) as refusal:
+                if optional:
+                    raise NotApplicable(f"refused: {refusal}") from refusal
+                raise
+
+        run.__doc__ = law.__doc__
+        check(f"law/{name}", has_no_rule)(run)
+        return law
+
+    return register
+
+
+def _found(name: str, meaning: str) -> Callable[[Law], Law]:
+    """Register what may hold or not, `meaning` in words; asked at the defaults, because a switch may end it."""
+
+    def register(law: Law) -> Law:
+        def run(context: Any) -> Finding:
+            try:
+                finding = _asked(law, context, context.plain_problems, "does not hold")
+            except (Failed, StepError, TargetError) as apart:
+                raise NotApplicable(str(apart)) from apart
+            return replace(finding, message=meaning)
+
+        run.__doc__ = law.__doc__
+        check(f"found/{name}", has_no_rule)(run)
+        return law
+
+    return register
+
+
+def _asked(law: Law, context: MetamorphicContext, problems: Sequence[Problem], broken: str) -> Finding:
+    """Ask a law on every problem; the worst error of those that are decided."""
+    decided: list[Worst] = []
+    for problem in problems:
+        switched = context.switched_on(problem)
+        worst = _compared(context, law(context, problem), f"{broken}, with {switched}" if switched else broken)
+        decided += [worst] if worst else []
+    if not decided:
+        raise Inconclusive("rounding may do anything on every problem")
+    exact = sum(worst.error == 0 for worst in decided)
+    last = max(decided)
+    return Finding(last.error, last.allowed, f"bit for bit on {exact} of {len(problems)} problems")
+
+
+def _compared(context: MetamorphicContext, runs: Runs, broken: str) -> Worst | None:
+    """How far two runs are apart; None if that decides nothing.
+
+    Raises:
+        Failed: further than rounding may part them.
+    """
+    if np.array_equal(runs.got, runs.expected, equal_nan=True):
+        return Worst(0.0, 0.0, 0.0)
+    if not runs.rounded:
+        error = float(np.max(distance(runs.got, runs.expected)))
+        raise Failed(f"{broken}: off by {error:.3g}, not bit for bit", error, 0.0)
+    none = np.zeros(runs.got.shape)
+    within(runs.got, runs.expected, sum(map(context.allowance, runs.rounded), none), broken)
+    worst = worst_of(runs.got, runs.expected, sum(map(context.sensitivity, runs.rounded), none))
+    return None if worst.share > 1 or any(map(context.loose, runs.rounded)) else worst
+
+
+@_law("repeatable", "two equal runs differ", optional=False)
+def repeatable(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Two optimizers made alike step alike, bit for bit: none leaves anything behind for the next."""
+    return Runs(context.target.run(problem), context.trajectory(problem))
+
+
+@_law("permutation", "the order of the parameters matters", optional=False)
+def permutation(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Parameters given in another order step alike, but for the rounding of sums over them."""
+    order = list(reversed(range(len(problem.initial))))
+    shuffled = replace(
+        problem,
+        initial=[problem.initial[i] for i in order],
+        gradients=[[grads[i] for i in order] for grads in problem.gradients],
+    )
+    got = _by_parameter(shuffled, context.trajectory(shuffled))
+    return Runs(np.hstack(got[::-1]), context.trajectory(problem), [problem] * 2)
+
+
+@_law("regrouping", "equal groups step otherwise than one")
+def regrouping(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Parameters in groups with equal hyperparameters step as in one group, unless they are pooled.
+
+    Rules may pool over a group. Those that batch what a group holds may round otherwise.
+    """
+    if context.pools(problem):
+        raise NotApplicable("pools over parameters, perhaps of one group")
+    settings = problem.groups[0].hyperparameters
+    groups = tuple(ParameterGroup(settings, (i,)) for i in range(len(problem.initial)))
+    return Runs(context.trajectory(replace(problem, groups=groups)), context.trajectory(problem), [problem] * 2)
+
+
+ABSENT = ((0, 1, 7), (4, 5, 7))  # steps in which the first parameters have no gradient: late, missing, both
+NOBODY = 9  # has a gradient in this step
+
+
+@_law("absent-gradient", "steps without gradient leave a trace")
+def absent_gradient(context: MetamorphicContext, problem: Problem) -> Runs:
+    """For a parameter, a step without gradient is as if it had not been: it stays, and goes on as if undisturbed.
+
+    Of a target that pools, only the staying is asked: what is pooled may count steps for all.
+    """
+    absent = [{NOBODY, *(ABSENT[i] if i < len(ABSENT) else ())} for i in range(len(problem.initial))]
+    gradients = [
+        [None if t in absent[i] else g for i, g in enumerate(grads)] for t, grads in enumerate(problem.gradients)
+    ]
+    holed = replace(problem, gradients=gradients)
+    got = context.trajectory(holed)
+    if context.pools(problem):
+        return Runs(got, _staying(holed, got))
+    return Runs(got, np.hstack([_closed_up(context, holed, i) for i in range(len(problem.initial))]), [holed] * 2)
+
+
+def _staying(problem: Problem, trajectory: Array) -> Array:
+    """The trajectory, but that a parameter without gradient is where it was before the step."""
+    sizes = [p.size for p in problem.initial]
+    absent = [np.repeat([g is None for g in grads], sizes) for grads in problem.gradients]
+    return np.where(absent, with_start(problem, trajectory)[:-1], trajectory)
+
+
+def _closed_up(context: MetamorphicContext, problem: Problem, i: int) -> Array:
+    """The trajectory of parameter i alone, without the steps in which it has no gradient, spread over all steps."""
+    alone = _alone(problem, i)
+    present = [grads for grads in alone.gradients if grads[0] is not None]
+    stepped = context.trajectory(replace(alone, gradients=present))
+    rows = np.vstack([problem.initial[i].reshape(1, -1), stepped])
+    return rows[np.cumsum([grads[0] is not None for grads in alone.gradients])]
+
+
+def _alone(problem: Problem, i: int) -> Problem:
+    """The problem of parameter i alone."""
+    groups = (problem.groups[0]._replace(members=(0,)),)
+    gradients = [[grads[i]] for grads in problem.gradients]
+    return replace(problem, groups=groups, initial=[problem.initial[i]], gradients=gradients)
+
+
+@_law("maximize", "maximizing is not minimizing along the negated gradients")
+def maximize(context: MetamorphicContext, problem: Problem) -> Runs:
+    """`maximize=True` is the same, bit for bit, as negated gradients: a change of sign does not round."""
+    _require(context, "maximize")
+    negated = problem.scaled(gradients=-1.0)
+    plain, upward = (p.with_hyperparameters(maximize=m) for p, m in ((negated, False), (problem, True)))
+    return Runs(context.trajectory(upward), context.trajectory(plain))
+
+
+FORMS = ("foreach", "fused", "capturable")
+
+
+def _form(name: str) -> None:
+    """Register the law of an implementation of the same rule that a keyword chooses."""
+
+    def form(context: MetamorphicContext, problem: Problem) -> Runs:
+        _require(context, name)
+        loops = problem.with_hyperparameters(**{n: False for n in FORMS if n in context.target.offers})
+        return Runs(
+            context.trajectory(loops.with_hyperparameters(**{name: True})), context.trajectory(loops), [loops] * 2
+        )
+
+    form.__doc__ = f"With {name}=True the target steps as with {name}=False, but for rounding."
+    _law(name, f"{name}=True steps otherwise than {name}=False")(form)
+
+
+for _name in FORMS:
+    _form(_name)
+
+
+def _require(context: MetamorphicContext, keyword: str) -> None:
+    if keyword in context.target.keywords:
+        raise NotApplicable(f"{keyword} is fixed in the target's own keywords")
+    if keyword not in context.target.offers:
+        raise NotApplicable(f"takes no {keyword}")
+
+
+@_found("elementwise", "elementwise")
+def elementwise(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Another gradient for one coordinate of each parameter moves no other coordinate otherwise, bit for bit."""
+    changed = [[_first_changed(g) for g in grads] for grads in problem.gradients]
+    others = np.concatenate([np.arange(p.size) > 0 for p in problem.initial])
+    got = context.trajectory(replace(problem, gradients=changed))
+    return Runs(got[:, others], context.trajectory(problem)[:, others])
+
+
+def _first_changed(g: Array | None) -> Array:
+    assert g is not None
+    other = g.copy()
+    other.flat[0] = 1 - 3 * g.flat[0]
+    return other
+
+
+@_found("tensorwise", "tensor by tensor")
+def tensorwise(context: MetamorphicContext, problem: Problem) -> Runs:
+    """A parameter alone steps as among others."""
+    got = [context.trajectory(_alone(problem, i)) for i in range(len(problem.initial))]
+    return Runs(np.hstack(got), context.trajectory(problem), [problem] * 2)
+
+
+@_found("splitting", "unchanged by splitting a tensor along its first axis")
+def splitting(context: MetamorphicContext, problem: Problem) -> Runs:
+    """The first row of each tensor and the others, as parameters of their own, step as in one tensor."""
+    gradients = [[part for g in grads if g is not None for part in (g[:1], g[1:])] for grads in problem.gradients]
+    initial = [part for p in problem.initial for part in (p[:1], p[1:])]
+    groups = (problem.groups[0]._replace(members=tuple(range(len(initial)))),)
+    split = replace(problem, groups=groups, initial=initial, gradients=gradients)
+    return Runs(context.trajectory(split), context.trajectory(problem), [problem] * 2)
+
+
+@_found("sign", "given by the gradients' signs alone")
+def sign(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Gradients of other sizes and the same signs give the same steps."""
+    rng = np.random.default_rng(0)
+    resized = [[g * rng.uniform(0.5, 2.0, g.shape) for g in grads if g is not None] for grads in problem.gradients]
+    return Runs(context.trajectory(replace(problem, gradients=resized)), context.trajectory(problem), [problem] * 2)
+
+
+@_found("schedule", "following lr in param_groups")
+def schedule(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Doubling lr in `param_groups` before the first step gives the steps of an optimizer made with that lr."""
+    if context.target.init(problem.initial, problem.groups).rates[0] is None:
+        raise NotApplicable("has no lr in param_groups")
+    scheduled = context.trajectory(replace(problem, schedule=(2.0,)))
+    return Runs(scheduled, context.trajectory(_with_lr(context, problem, 2.0)), [problem] * 2)
+
+
+class Scaling(NamedTuple):
+    """What parameters, gradients and lr are multiplied by, and what the displacements should be by that.
+
+    Powers of two, in which nothing rounds. `size` multiplies all gradients beforehand; `shift` moves the parameters.
+    """
+
+    meaning: str
+    displacements: float
+    params: float = 1.0
+    gradients: float = 1.0
+    lr: float = 1.0
+    size: float = 1.0
+    shift: float = 0.0
+
+
+SCALINGS = {
+    "odd": Scaling("odd in the gradient", -1.0, gradients=-1.0),
+    "point-symmetric": Scaling("odd in parameters and gradient together", -1.0, -1.0, -1.0),
+    "linear-in-lr": Scaling("proportional to lr", 2.0, lr=2.0),
+    "linear-in-gradient": Scaling("proportional to the gradient", 2.0, gradients=2.0),
+    "scale-free": Scaling("free of the scale of large gradients", 1.0, gradients=2.0, size=LARGE),
+    "homogeneous": Scaling("proportional to parameters and gradient together", 2.0, 2.0, 2.0),
+    "relative": Scaling("proportional to the parameters", 2.0, 2.0),
+    "translation": Scaling("unchanged by moving the parameters", 1.0, shift=1.0),
+}
+
+
+def _scaling(name: str, scaling: Scaling) -> None:
+    """Register a law of scale."""
+
+    def law(context: MetamorphicContext, problem: Problem) -> Runs:
+        plain = problem.scaled(gradients=scaling.size)
+        changed = plain.scaled(params=scaling.params, gradients=scaling.gradients)
+        changed = replace(changed, initial=[p + scaling.shift * context.scale for p in changed.initial])
+        changed = _with_lr(context, changed, scaling.lr)
+        expected = scaling.displacements * context.displacements(plain)
+        rounded = [plain] * round(abs(scaling.displacements)) + [changed]
+        return Runs(context.displacements(changed), expected, rounded)
+
+    law.__doc__ = f"The steps are {scaling.meaning}."
+    _found(name, scaling.meaning)(law)
+
+
+for _name, _scaled in SCALINGS.items():
+    _scaling(_name, _scaled)
+
+
+def _with_lr(context: MetamorphicContext, problem: Problem, factor: float) -> Problem:
+    """The problem with another lr, given at construction."""
+    if factor == 1:
+        return problem
+    _require(context, "lr")
+    lr = {**context.target.defaults, **context.plain}["lr"]
+    if not isinstance(lr, float | int):
+        raise NotApplicable(f"its lr is {lr!r}, no number")
+    return problem.with_hyperparameters(lr=factor * lr)
+
+
+def _by_parameter(problem: Problem, trajectory: Array) -> list[Array]:
+    """A trajectory cut into those of the parameters."""
+    return np.split(trajectory, np.cumsum([p.size for p in problem.initial])[:-1], axis=1)

@@ -1,0 +1,120 @@
+"""Problems: recorded gradients that both sides are fed.
+
+The loop is open: gradients are recorded once (see `expansion`) and then fed to anybody, because a closed loop amplifies
+rounding. All numbers are representable in float32, so that one problem serves both precisions.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from stepgauge.properties.gauge.problems.cache import cached
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup, Recipe
+from stepgauge.reference import Array, Group, Layer, Rule, Seen, driver
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Parameters, the gradients of every step (None where absent), and the groups; float64 throughout.
+
+    `seen` holds what each layer saw in every step, under the index of its weight; it is empty without layers.
+    Two problems are equal if they are the same object, so that what is computed for one can be kept by it.
+    """
+
+    rule: str
+    groups: tuple[ParameterGroup, ...]
+    initial: Sequence[Array]
+    gradients: Sequence[Sequence[Array | None]]
+    maximize: bool = False
+    schedule: tuple[float, ...] = (1.0,)
+    regimes: frozenset[str] = frozenset()
+    recipe: Recipe | None = None
+    layers: tuple[Layer, ...] = ()
+    seen: Sequence[Mapping[int, Seen]] = ()
+
+    @property
+    def size(self) -> int:
+        return sum(p.size for p in self.initial)
+
+    def place(self, column: int) -> tuple[int, tuple[int, ...]]:
+        """The parameter and the index in it of a column of a trajectory."""
+        for i, p in enumerate(self.initial):
+            if column < p.size:
+                return i, tuple(int(k) for k in np.unravel_index(column, p.shape))
+            column -= p.size
+        raise IndexError(column)
+
+    def seen_in(self, t: int, dtype: str = "float64") -> dict[int, Seen]:
+        """What the layers saw in step t (from 0)."""
+        return {i: Seen(*(x.astype(dtype) for x in s)) for i, s in self.seen[t].items()} if self.layers else {}
+
+    def lr_factor(self, t: int) -> float:
+        """What lr is multiplied by in step t (from 0)."""
+        return self.schedule[t % len(self.schedule)]
+
+    def rule_groups(self, rule: type[Rule], dialect: str = "") -> list[Group]:
+        return [Group(rule(**hyperparameters, dialect=dialect), members) for hyperparameters, members in self.groups]
+
+    @cached  # so that what is computed for the changed problem is kept, too
+    def with_hyperparameters(self, **changes: Any) -> "Problem":
+        """The same parameters and gradients under other hyperparameters, in every group."""
+        groups = tuple(ParameterGroup({**h, **changes}, members) for h, members in self.groups)
+        return replace(self, groups=groups, recipe=None)
+
+    @cached  # likewise
+    def scaled(self, *, params: float = 1.0, gradients: float = 1.0) -> "Problem":
+        """Initial parameters and gradients multiplied by constants."""
+        scaled = [[None if g is None else gradients * g for g in grads] for grads in self.gradients]
+        seen = [{i: s._replace(signals=gradients * s.signals) for i, s in now.items()} for now in self.seen]
+        return replace(self, initial=[params * p for p in self.initial], gradients=scaled, seen=seen, recipe=None)
+
+
+GROWTH_STEPS, GROWN = 16, 1000  # an edited text may double a list or a number in every step: seen from these on
+
+
+def flatten(params: Sequence[Any]) -> Array:
+    """All parameters end to end, as a row of a trajectory."""
+    return np.concatenate([np.asarray(p, dtype=np.float64).ravel() for p in params])
+
+
+def distance(a: Array, b: Array) -> Array:
+    """|a - b|, where NaN is at no distance from NaN, nor an infinity from itself."""
+    with np.errstate(invalid="ignore"):
+        return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+
+
+def at_lr_factor(groups: Sequence[Group], factor: float) -> list[Group]:
+    """The groups with lr multiplied, as a scheduler does it."""
+    if factor == 1:
+        return list(groups)
+    return [Group(rule.but(lr=rule.hyperparameters()["lr"] * factor), members) for rule, members in groups]
+
+
+def trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) -> Iterator[Array]:
+    """The parameters after each step, end to end, as the rules in `groups` compute them under a driver."""
+    layers = problem.layers
+    params, states = list(problem.initial), driver.init(groups, problem.initial, layers)
+    most = GROWN * len(states)
+    for t, grads in enumerate(problem.gradients):
+        now = at_lr_factor(groups, problem.lr_factor(t))
+        seen = problem.seen[t] if layers else None
+        # Copies of the lists, because an edited driver may write into what it is given.
+        params, states = driver.step(now, params, list(grads), states, layers, seen, maximize=problem.maximize)
+        if t >= GROWTH_STEPS and t % 4 == 0 and _size(states) > most:
+            raise ValueError("the state grows")
+        yield flatten(params)
+
+
+def _size(x: Any) -> int:
+    """The arrays and words that a state consists of."""
+    if isinstance(x, (list, tuple)):
+        return sum(map(_size, x))
+    return x.bit_length() // 64 if isinstance(x, int) else 1
+
+
+def reference_trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) -> Array:
+    """The same as an array, shape (steps, size)."""
+    with np.errstate(all="ignore"):
+        return np.array(list(trajectory(problem, groups, driver)))

@@ -1,0 +1,1 @@
+"""Strength: what the gauge misses, and how small an error it sees."""

@@ -1,0 +1,1 @@
+"""Targets: how an implementation is loaded, named and driven."""

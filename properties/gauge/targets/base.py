@@ -1,0 +1,159 @@
+"""A target: an implementation under test, told in the reference's own terms.
+
+It owns an adapter's two functions, `init` and `step`; everything else is the rule, which of its hyperparameters the
+target offers, and the target's own defaults.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from enum import StrEnum
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError, describe
+from stepgauge.properties.gauge.problems.problem import Problem, flatten
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.reference import RULES, Array, Layer, Rule, Seen
+
+NO_RULE = "none"  # stands for the rule of a target that is compared with itself alone
+
+# Of the noise around a step: far above the roundoff of float64, so that the spread is not lost in it; far below where a
+# rule stops being linear.
+DISTURBANCE = 2.0**-36
+
+
+class Support(StrEnum):
+    """What beside stepping can be asked of a target."""
+
+    TORCH = "torch"  # it is a torch.optim.Optimizer over tensors: state_dict, copies, closures, memory formats
+
+
+class Subject(Protocol):
+    """What a check looks at to tell whether it can be asked: of a target, or of any target of a rule."""
+
+    @property
+    def rule(self) -> str: ...
+
+    @property
+    def record(self) -> type[Rule]: ...
+
+    @property
+    def supports(self) -> frozenset[Support]: ...
+
+
+class Target(ABC):
+    """An implementation under test.
+
+    Attributes:
+        name: as the user wrote it.
+        rule: the name of the rule that it is compared with.
+        offers: the rule's hyperparameters that can be set on it.
+        extra: keywords of its own, which stay at their defaults.
+        defaults: its own default hyperparameters, where it has one, under the reference's names.
+        pinned: hyperparameters that its specification fixes, under the reference's names.
+        takes_maximize: whether it can be told to maximize.
+        supports: what can be asked of it beside stepping.
+    """
+
+    name: str
+    rule: str
+    offers: frozenset[str]
+    extra: tuple[str, ...] = ()
+    defaults: Mapping[str, Any]
+    pinned: Mapping[str, Any]
+    takes_maximize: bool = True
+    supports: frozenset[Support] = frozenset()
+
+    @property
+    def record(self) -> type[Rule]:
+        """The reference's class of the rule."""
+        return RULES[self.rule]
+
+    @abstractmethod
+    def init(
+        self,
+        params: Sequence[Array],
+        groups: Sequence[ParameterGroup],
+        layers: Sequence[Layer] = (),
+        *,
+        maximize: bool = False,
+    ) -> Any:
+        """A fresh state that owns copies of `params`, some of which are parameters of `layers`."""
+
+    @abstractmethod
+    def step(
+        self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+    ) -> list[Array]:
+        """Step once; the parameters after the step.
+
+        Args:
+            grads: of every parameter, None where absent.
+            state: what `init` made.
+            lr_factor: multiplies the lr that `init` was given.
+            seen: what the layers saw, under the indices of their weights.
+        """
+
+    def run(self, problem: Problem, dtype: str = "float64") -> Array:
+        """The parameters after each step, shape (steps, size), in float64.
+
+        Raises:
+            TargetError: the target refuses the problem's hyperparameters.
+            StepError: it raises in a step.
+        """
+        rows = []
+        with quiet():
+            try:
+                initial = [p.astype(dtype) for p in problem.initial]
+                state = self.init(initial, problem.groups, problem.layers, maximize=problem.maximize)
+            except FOREIGN_ERRORS as error:  # whatever a stranger's constructor raises is its refusal
+                raise TargetError(f"cannot be built: {describe(error)}") from error
+            for t, grads in enumerate(problem.gradients):
+                try:
+                    cast = [None if g is None else g.astype(dtype) for g in grads]
+                    params = self.step(cast, state, problem.lr_factor(t), problem.seen_in(t, dtype))
+                    _require_shapes(params, problem.initial)
+                except FOREIGN_ERRORS as error:
+                    raise StepError(t, error) from error
+                rows.append(flatten(params))
+        return np.array(rows)
+
+
+class RulelessTarget(Target):
+    """A target that is compared with itself alone.
+
+    Attributes:
+        keywords: what its specification gives the factory.
+        required: what has no default, and is given a value.
+    """
+
+    keywords: Mapping[str, Any]
+    required: Mapping[str, Any]
+
+    @abstractmethod
+    def another_seed(self) -> Self:
+        """The same target, drawing other random numbers."""
+
+    @abstractmethod
+    def disturbed(self, seed: int) -> Self:
+        """The same target with noise of size `DISTURBANCE` in what enters every step: gradients, parameters, state."""
+
+    @abstractmethod
+    def in_float64(self) -> AbstractContextManager[None]:
+        """Whatever the target makes without a dtype is float64 meanwhile, as the parameters are."""
+
+
+def _require_shapes(params: Sequence[Array], initial: Sequence[Array]) -> None:
+    for i, (p, before) in enumerate(zip(params, initial, strict=True)):
+        if p.shape != before.shape:
+            raise ValueError(f"parameter {i} has the shape {p.shape} afterwards, and had {before.shape}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Warnings of strangers' code are not ours to print; overflow and 0/0 show in the numbers."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield

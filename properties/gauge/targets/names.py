@@ -1,0 +1,99 @@
+"""Names: which keywords of a factory stand for which hyperparameters of a rule (`--rename`)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from stepgauge.properties.gauge.errors import UsageError
+from stepgauge.reference import Rule
+
+MODEL = "model"  # the keyword under which an optimizer that looks at layers is given the network; --rename has others
+
+
+class KeywordNames:
+    """The names of a target for the hyperparameters of its rule.
+
+    `renames` gives theirs for ours, `betas.0` and so on for the items of a tuple that they split; all other names are
+    shared.
+
+    Raises:
+        UsageError: a rename is of what the rule does not have, to what the target does not have, or of half a tuple.
+    """
+
+    def __init__(self, target: str, rule: str, record: type[Rule], renames: Mapping[str, str], theirs: Iterable[str]):
+        self.target, self.rule, self.record, self.renames = target, rule, record, dict(renames)
+        self._check(list(theirs))
+
+    def __getitem__(self, name: str) -> str:
+        """Their name for ours, which they do not split."""
+        return self.renames.get(name, name)
+
+    @property
+    def model(self) -> str | None:
+        """Their keyword for the network around the parameters; None where the rule does not look at layers."""
+        return self[MODEL] if self.record.sees_layers else None
+
+    @property
+    def shared(self) -> list[str]:
+        """The hyperparameters of the rule whose name is not theirs for something else."""
+        claimed = self.renames.values() - self.renames.keys()
+        return [name for name in self.record.hyperparameter_names() if name not in claimed]
+
+    def keywords(self, name: str) -> set[str]:
+        """The keywords that carry our hyperparameter: one, or one for each item of a tuple."""
+        return {their for _, their in self._parts(name)} or {self[name]}
+
+    def translate(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Our hyperparameters under their names."""
+        translated: dict[str, Any] = {}
+        for name, value in hyperparameters.items():
+            parts = self._parts(name)
+            for our, their in parts:
+                translated[their] = value[int(our.rpartition(".")[2])]
+            if not parts:
+                translated[self[name]] = value
+        return translated
+
+    def value(self, name: str, known: Mapping[str, Any]) -> Any:
+        """The value of our hyperparameter among theirs."""
+        parts = self._parts(name)
+        return tuple(known[their] for _, their in parts) if parts else known[self[name]]
+
+    def require_whole(self, keywords: Mapping[str, Any]) -> None:
+        """Refuse keywords that give a part of a split tuple.
+
+        Raises:
+            UsageError: see there.
+        """
+        for name in self.shared:
+            missing = self.keywords(name) - keywords.keys()
+            if missing and missing != self.keywords(name):
+                raise UsageError(
+                    f"{self.target} fixes a part of {name}: give {', '.join(sorted(missing))}, too, or none"
+                )
+
+    def _parts(self, name: str) -> list[tuple[str, str]]:
+        """For a hyperparameter that they split: our `name.0`, `name.1`, ... and their names, in order."""
+        return sorted((our, their) for our, their in self.renames.items() if our.startswith(f"{name}."))
+
+    def _check(self, theirs: list[str]) -> None:
+        names = self.record.hyperparameter_names()
+        for our, their in self.renames.items():
+            if our.partition(".")[0] not in names and not (our == MODEL and self.record.sees_layers):
+                raise UsageError(f"--rename {our}={their}: {self.rule} has no {our}; it has {', '.join(names)}")
+            if their not in theirs:
+                raise UsageError(
+                    f"--rename {our}={their}: {self.target} takes no {their}; it takes {', '.join(theirs)}"
+                )
+            if twins := [o for o, t in self.renames.items() if t == their and o != our]:
+                raise UsageError(f"--rename {our}={their}: {twins[0]} is renamed to that, too")
+        for name in {our.partition(".")[0] for our in self.renames if "." in our}:
+            items = list(self._items(name))
+            if sorted(our for our, _ in self._parts(name)) != items:
+                all_of_them = ", ".join(items) or "of which it has none"
+                raise UsageError(f"--rename of {name}: give all its items, {all_of_them}")
+
+    def _items(self, name: str) -> Iterator[str]:
+        """The names of the items of a tuple."""
+        default = self.record.defaults().get(name)
+        for k in range(len(default) if isinstance(default, tuple) else 0):
+            yield f"{name}.{k}"

@@ -1,0 +1,65 @@
+"""The adapter of rules with the reference's interface: the reference itself, and the core."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stepgauge.properties.gauge.problems.problem import Problem, at_lr_factor
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.reference import Array, Layer, Rule, Seen, init, step
+
+
+@dataclass
+class RuleTarget(Target):
+    """A rule with the reference's interface: the reference itself, and the core."""
+
+    name: str
+    factory: type[Rule]
+    rule: str
+    pinned: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(init=False)
+    offers: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = frozenset(self.factory.hyperparameter_names()) & frozenset(self.record.hyperparameter_names())
+        self.offers = names - self.pinned.keys()
+        self.defaults = self.factory.defaults()
+
+    def init(
+        self,
+        params: Sequence[Array],
+        groups: Sequence[ParameterGroup],
+        layers: Sequence[Layer] = (),
+        *,
+        maximize: bool = False,
+    ) -> Any:
+        problem = Problem(self.rule, tuple(groups), [p.copy() for p in params], [])
+        driven = problem.rule_groups(self.factory)
+        states = init(driven, problem.initial, layers)
+        return {
+            "groups": driven,
+            "params": problem.initial,
+            "states": states,
+            "layers": layers,
+            "maximize": maximize,
+            "rng": np.random.default_rng(0),
+        }
+
+    def step(
+        self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+    ) -> list[Array]:
+        groups = at_lr_factor(state["groups"], lr_factor)
+        state["params"], state["states"] = step(
+            groups,
+            state["params"],
+            grads,
+            state["states"],
+            state["layers"],
+            seen,
+            maximize=state["maximize"],
+            rng=state["rng"],
+        )
+        return [p.copy() for p in state["params"]]

@@ -1,0 +1,152 @@
+"""How far a legal implementation may be from the reference: derived from the rule's own text, never guessed.
+
+An envelope is the reference's trajectory and the spread of stochastic runs around it (see `stochastic`). What is
+allowed is `FACTOR` times the spread at the roundoff of the precision in question. Where rounding sways a decision of
+the rule (a projection's threshold), each continued trajectory has an envelope of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepgauge.properties.gauge.problems.cache import cached
+from stepgauge.properties.gauge.problems.problem import Problem, distance, reference_trajectory
+from stepgauge.properties.gauge.tolerance.stochastic import Arithmetic, Decision, instrument_rule
+from stepgauge.reference import RULES, Array, Group, driver
+
+ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
+FACTOR = 16  # spreads that are allowed: README.md beside this file tells why
+AMPLITUDE = FACTOR * ROUNDOFF["float32"]  # of the noise: a decision counts as swayed by what is allowed, no more
+
+# Conjugate gradients amplify an early error up to 10^6 times, more than linearly and until it saturates: there the
+# noise is about as large as the roundoff it stands for. (For float64 it would be lost in the arithmetic underneath.)
+OF_ITERATIONS = {"float64": 2.0**-36, "float32": ROUNDOFF["float32"]}
+ARRAY_RUNS = 6
+SCALAR_RUNS = 4
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A trajectory of the reference, shape (steps, size), and its sensitivity to rounding, likewise.
+
+    `arrays` and `scalars` are displacements per unit of relative error in every array operation and in every operation
+    on Python floats: the latter are in double precision whatever the dtype of the parameters.
+    """
+
+    decisions: tuple[Decision, ...]
+    centre: Array
+    arrays: Array
+    scalars: Array
+
+    def bounded(self, dtype: str) -> bool:
+        """Whether the tolerance means anything: nothing reaches NaN or, squared as in a norm, the end of `dtype`."""
+        finite = bool(np.isfinite(self.arrays).all() and np.isfinite(self.scalars).all())
+        return finite and not np.any(np.abs(self.centre) > 1e-3 * float(np.finfo(dtype).max) ** 0.5)
+
+    def allowed(self, dtype: str, *, narrow_scalars: bool = False) -> Array:
+        """The largest legal distance from the centre; with `narrow_scalars`, for scalars kept in `dtype` too."""
+        u = ROUNDOFF[dtype]
+        return FACTOR * (u * self.arrays + (u if narrow_scalars else ROUNDOFF["float64"]) * self.scalars)
+
+
+class Reference:
+    """An instrumented text on one problem: `groups` compute through `arithmetic`."""
+
+    def __init__(
+        self, problem: Problem, groups: Sequence[Group], arithmetic: Arithmetic, amplitude: float, driver: Any = driver
+    ) -> None:
+        self.problem, self.groups, self.driver = problem, groups, driver
+        self.arithmetic, self.amplitude = arithmetic, amplitude
+
+    def run(
+        self, seed: int = 0, arrays: float = 0.0, scalars: float = 0.0, follow: Sequence[Decision] | None = None
+    ) -> Array:
+        self.arithmetic.begin(seed, arrays, scalars, follow)
+        return reference_trajectory(self.problem, self.groups, self.driver)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Those of the latest run."""
+        return tuple(self.arithmetic.decisions)
+
+    def envelope(self, follow: Sequence[Decision] | None = None) -> tuple[Envelope, bool]:
+        """The envelope of the run that follows these decisions, and whether noise would sway one of them."""
+        centre = self.run(follow=follow)
+        decisions = self.decisions
+        swayed = self.amplitude < AMPLITUDE and any(self._swayed(seed, decisions) for seed in (1, 2, 3))
+        spread = {}
+        for kind, runs in (("arrays", ARRAY_RUNS), ("scalars", SCALAR_RUNS)):
+            deviations = []
+            for seed in range(1, runs + 1):
+                deviations.append(distance(self.run(seed, **{kind: self.amplitude}, follow=decisions), centre))
+                swayed |= self.arithmetic.swayed
+            # An error once made stays in the parameter, so the spread of a step holds from there on.
+            spread[kind] = np.maximum.accumulate(np.max(deviations, axis=0), axis=0) / self.amplitude
+        return Envelope(decisions, centre, **spread), swayed
+
+    def _swayed(self, seed: int, decisions: Sequence[Decision]) -> bool:
+        """Whether rounding of the largest legal size sways one of these decisions."""
+        self.run(seed, AMPLITUDE, AMPLITUDE, follow=decisions)
+        return self.arithmetic.swayed
+
+    def continuations(self, dtype: str) -> list[tuple[Decision, ...]]:
+        """The sequences of decisions that rounding in this dtype can lead to."""
+        amplitude = FACTOR * ROUNDOFF[dtype]
+        seen = dict.fromkeys([self._decided(0, 0.0)])
+        for seed in range(1, ARRAY_RUNS + 1):
+            seen[self._decided(seed, amplitude)] = None
+        return list(seen)
+
+    def _decided(self, seed: int, amplitude: float) -> tuple[Decision, ...]:
+        self.run(seed, amplitude, amplitude)
+        return self.decisions
+
+
+def amplitude_of(rule: str, dtype: str) -> float:
+    """The amplitude of the noise that finds out what rounding in `dtype` may do to a rule."""
+    return OF_ITERATIONS[dtype] if RULES[rule].sees_layers else AMPLITUDE
+
+
+@cached
+def envelopes(problem: Problem, dialect: str, dtype: str) -> list[Envelope]:
+    """One envelope, or one for each continuation that rounding in `dtype` can lead to; the nominal one first."""
+    return every_continuation(*_nominal(problem, dialect, amplitude_of(problem.rule, dtype)), dtype)
+
+
+def every_continuation(reference: Reference, nominal: Envelope, swayed: bool, dtype: str) -> list[Envelope]:
+    """The nominal envelope, and those of the other continuations if rounding can sway a decision."""
+    if not swayed:
+        return [nominal]
+    others = [d for d in reference.continuations(dtype) if d != nominal.decisions]
+    found = [reference.envelope(follow=decisions)[0] for decisions in others]
+    return [nominal, *(e for e in found if not _negligible(e, nominal, dtype))]
+
+
+def allowance(problem: Problem) -> Array:
+    """How far rounding may move a legal trajectory of this problem in float64, shape (steps, size).
+
+    Taken from the first dialect: dialects round alike.
+    """
+    return envelopes(problem, RULES[problem.rule].dialects[0], "float64")[0].allowed("float64")
+
+
+def covering_envelope(problem: Problem, dialect: str, dtype: str) -> tuple[Array, Array]:
+    """The reference's trajectory, and the largest legal distance from it in any continuation, both (steps, size)."""
+    found = envelopes(problem, dialect, dtype)
+    centre = found[0].centre
+    allowed = [distance(e.centre, centre) + e.allowed(dtype, narrow_scalars=True) for e in found]
+    return centre, np.max(allowed, axis=0)
+
+
+def _negligible(other: Envelope, nominal: Envelope, dtype: str) -> bool:
+    """Whether a continuation is one in name alone, such as an iteration more where nothing is left to solve."""
+    return bool(np.all(distance(other.centre, nominal.centre) <= 0.1 * nominal.allowed(dtype)))
+
+
+@cached
+def _nominal(problem: Problem, dialect: str, amplitude: float) -> tuple[Reference, Envelope, bool]:
+    rule, arithmetic = instrument_rule(RULES[problem.rule])
+    reference = Reference(problem, problem.rule_groups(rule, dialect), arithmetic, amplitude)
+    return reference, *reference.envelope()

@@ -1,0 +1,242 @@
+"""Stochastic arithmetic: the reference with every operation slightly wrong, at random.
+
+A legal implementation may round wherever the rule's text computes. So the text is executed with each result multiplied
+by (1 + amplitude * xi), xi standard normal, and the spread of the outcomes is what rounding may do to this rule on this
+problem. The amplitude is far above roundoff, so that the double precision underneath does not quantise the noise, and
+far below one, so that its effect is linear and scales to any precision.
+
+Comparisons decide between branches. Each run records its decisions in order, or is made to follow recorded ones.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stepgauge.properties.gauge.tolerance.reference_copies import Transformation, copy_rule
+from stepgauge.reference import Rule
+from stepgauge.reference.rule import Array
+
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+METHODS = {"sum", "mean", "prod", "std", "var", "dot", "cumsum"}  # of arrays, which would round unseen
+NUMPY = (np.ndarray, np.generic)
+ORDERINGS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+EXACT = {
+    "abs", "array", "asarray", "clip", "diag", "max", "maximum", "min", "minimum", "ones_like", "stack", "where",
+    "zeros_like",
+}  # fmt: skip
+
+
+class Decision(NamedTuple):
+    """What a comparison of the text came to, as the bytes of an array of booleans, or which item was the smallest."""
+
+    place: str
+    outcome: bytes | int
+
+    @property
+    def holds(self) -> bool:
+        return isinstance(self.outcome, bytes) and any(self.outcome)
+
+
+POOL = 1 << 16
+
+
+@lru_cache(maxsize=64)  # the seeds are few, and every run starts one anew
+def _pool(seed: int) -> tuple[Array, Any]:
+    """Standard normal numbers, and the state that their generator is left in."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal(POOL), rng.bit_generator.state
+
+
+class Noise:
+    """A stream of factors 1 + amplitude * xi, cut from a pool that is drawn once."""
+
+    def __init__(self, seed: int, amplitude: float) -> None:
+        self.amplitude = amplitude
+        pool, state = _pool(seed)
+        self.rng = np.random.default_rng(seed)
+        self.rng.bit_generator.state = state
+        self.pool = pool * amplitude
+        self.position = 0
+
+    def draw(self, size: int) -> Array:
+        if size > POOL:
+            return self.rng.standard_normal(size) * self.amplitude
+        if self.position + size > POOL:
+            self.position = int(self.rng.integers(POOL - size + 1))
+        self.position += size
+        return self.pool[self.position - size : self.position]
+
+
+class Arithmetic:
+    """What the instrumented text calls, and NumPy's stand-in there."""
+
+    def __init__(self) -> None:
+        self.begin(0, 0.0, 0.0)
+
+    def begin(self, seed: int, arrays: float, scalars: float, follow: Sequence[Decision] | None = None) -> None:
+        """Start a run with noise of these amplitudes, following the decisions of an earlier run if given."""
+        self.arrays = Noise(2 * seed, arrays)
+        self.scalars = Noise(2 * seed + 1, scalars)
+        self.follow = follow
+        self.decisions: list[Decision] = []
+        self.swayed = False  # whether a comparison came out other than the run was made to follow
+
+    def blur(self, x: Any) -> Any:
+        """x, wrong by one rounding."""
+        if isinstance(x, NUMPY) and x.dtype.kind == "f":
+            return np.multiply(x, 1 + self.arrays.draw(x.size).reshape(x.shape))
+        if isinstance(x, float):
+            return x * (1 + float(self.scalars.draw(1)[0]))
+        return x
+
+    def operate(self, op: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+        if isinstance(b, NUMPY) and isinstance(a, float) and not isinstance(a, np.generic):
+            a = a * (1 + float(self.arrays.draw(1)[0]))  # a scalar is rounded to the array's dtype first
+        elif isinstance(a, NUMPY) and isinstance(b, float) and not isinstance(b, np.generic):
+            b = b * (1 + float(self.arrays.draw(1)[0]))
+        return self.blur(op(a, b))
+
+    def decide(self, place: str, outcome: Any) -> Any:
+        flags = np.asarray(outcome, dtype=bool)
+        taken = self._take(Decision(place, flags.tobytes())).outcome
+        assert isinstance(taken, bytes)
+        return np.frombuffer(taken, dtype=bool).reshape(flags.shape) if flags.ndim else any(taken)
+
+    def argmin(self, x: Array) -> int:
+        """Which of a list of numbers is the smallest: a decision too."""
+        taken = self._take(Decision("np.argmin", int(np.argmin(x)))).outcome
+        assert isinstance(taken, int)
+        return taken
+
+    def _take(self, own: Decision) -> Decision:
+        """The decision of this run, or at its turn that of the run to follow."""
+        taken = own
+        if self.follow is not None and len(self.decisions) < len(self.follow):
+            taken = self.follow[len(self.decisions)]
+            assert taken.place == own.place, f"{own.place} is not the decision to follow, {taken.place}"
+            self.swayed |= own != taken
+        self.decisions.append(taken)
+        return taken
+
+    def sum(self, x: Array, **axes: Any) -> Any:
+        """A sum in any order: each of its n terms is subject to about sqrt(n) roundings, and so is the whole."""
+        n = x.size // max(1, np.sum(x, **axes).size)
+        noise = self.arrays.draw(x.size).reshape(x.shape) + self.arrays.draw(1)[0]
+        return np.sum(x * (1 + max(1, n) ** 0.5 * noise), **axes)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """A product of matrices in any order of summation: as `sum`, with noise of its own in each of its terms."""
+        product = a @ b
+        terms = np.sqrt((a * a) @ (b * b))  # the size of a sum of terms, each with a random sign
+        inner, outer = (self.arrays.draw(product.size).reshape(product.shape) for _ in range(2))
+        return product + a.shape[1] ** 0.5 * (terms * inner + product * outer)
+
+    def sqrt(self, x: Any) -> Any:
+        return self.blur(np.sqrt(x))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in EXACT or isinstance(getattr(np, name, None), type):
+            return getattr(np, name)
+        raise AttributeError(f"how np.{name} rounds is not stated in {__name__}")
+
+
+class AnyArithmetic(Arithmetic):
+    """For edited texts, which may call any function: one whose rounding is not stated has a rounding of its result."""
+
+    def sum(self, x: Any, **axes: Any) -> Any:
+        return super().sum(np.asarray(x), **axes)
+
+    def mean(self, x: Any, **axes: Any) -> Any:
+        return self.sum(x, **axes) * (np.sum(x, **axes).size / np.size(x))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            function = getattr(np, name)
+            return lambda *arguments, **options: self.blur(function(*arguments, **options))
+
+
+class _Instrument(ast.NodeTransformer):
+    """Routes every arithmetic operation and ordering comparison through an `Arithmetic`."""
+
+    def __init__(self) -> None:
+        self.function = ""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        outer, self.function = self.function, node.name
+        node.body = [self.visit(statement) for statement in node.body]  # and not the annotations
+        self.function = outer
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        if not self.function:
+            return node  # annotations and class bodies compute nothing
+        self.generic_visit(node)
+        if isinstance(node.op, ast.MatMult):
+            return _call("_matmul", node.left, node.right)
+        operation = ast.Subscript(_name("_operators"), ast.Constant(type(node.op).__name__), ast.Load())
+        return _call("_operate", operation, node.left, node.right)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        raise TypeError(f"line {node.lineno}: write x = x + y, so that the operation is seen")
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Attribute) and node.func.attr in METHODS and ast.unparse(node.func.value) != "np":
+            raise TypeError(f"line {node.lineno}: write np.{node.func.attr}(x), so that the operation is seen")
+        return self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        place = f"{ast.unparse(node)} in {self.function}"
+        self.generic_visit(node)
+        if not isinstance(node.ops[0], ORDERINGS):
+            return node
+        return _call("_decide", ast.Constant(place), node)
+
+
+def _name(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())
+
+
+def _call(function: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(_name(function), list(arguments), [])
+
+
+Instrumented = tuple[type[Rule], Arithmetic]
+
+
+@cache
+def instrument_rule(rule: type[Rule]) -> Instrumented:
+    """A copy of the rule's text that computes through the arithmetic beside it."""
+    return instrument(rule, lambda _, tree: tree)
+
+
+def instrument(
+    rule: type[Rule],
+    transform: Transformation,
+    arithmetic: Arithmetic | None = None,
+    stand_ins: Mapping[str, Any] | None = None,
+) -> Instrumented:
+    """The same of the rule's transformed text, which imports `stand_ins` in place of the modules so named."""
+    arithmetic = arithmetic or Arithmetic()
+    names = {
+        "_operate": arithmetic.operate,
+        "_matmul": arithmetic.matmul,
+        "_decide": arithmetic.decide,
+        "_operators": {op.__name__: function for op, function in OPERATORS.items()},
+    }
+    imported = {"numpy": arithmetic, **(stand_ins or {})}
+    copy = copy_rule(rule, lambda m, tree: _Instrument().visit(transform(m, tree)), names, imported)
+    return copy, arithmetic

@@ -1,0 +1,1 @@
+"""Vectors: recorded trajectories, read, written, replayed, and turned into scripts."""

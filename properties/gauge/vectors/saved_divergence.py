@@ -1,0 +1,95 @@
+"""A divergence saved: the smallest problem that shows it as a vector file, and as a script that stands alone."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.tolerance.envelope import covering_envelope
+from stepgauge.properties.gauge.vectors.format import Case, VectorError, write
+from stepgauge.properties.gauge.vectors.replay import replay_case
+from stepgauge.properties.gauge.vectors.reproduction import NoScript, script
+from stepgauge.properties.gauge.verdicts.environment import environment
+from stepgauge.properties.gauge.verdicts.report import Report
+from stepgauge.reference import Array
+
+LONGEST = 80  # letters of a target's name in a file's: file systems have limits
+
+
+def file_names(reports: Sequence[Report]) -> list[str]:
+    """A name for the files of each report, no two alike even where a file system ignores case."""
+    names: list[str] = []
+    for report in reports:
+        plain = f"{re.sub(r'[^A-Za-z0-9_]+', '-', report.target).strip('-')[:LONGEST]}-{report.rule}"
+        numbered = (f"{plain}-{k}" if k > 1 else plain for k in count(1))
+        taken = {name.lower() for name in names}
+        names.append(next(name for name in numbered if name.lower() not in taken))
+    return names
+
+
+def save(report: Report, target: Target, folder: Path, name: str) -> str:
+    """Save a divergence as `name`.json and `name`.py; where they are, or why they are not."""
+    try:
+        case = _smallest_case(report)
+        divergence = replay_case(case, target).divergence
+        if not divergence:
+            return "not saved: fed the same problem again, with all hyperparameters given, it does not diverge"
+        versions = {n: v for n, v in environment()["versions"].items() if n in ("stepgauge", "numpy", "torch")}
+        source = {"target": report.target, "divergence": divergence, "recipe": str(case.problem.recipe), **versions}
+        write(case, source, folder / f"{name}.json")
+    except VectorError as error:
+        return f"not saved: {error}"
+    try:
+        text = script(case, target, divergence, versions)
+    except NoScript as reason:
+        return f"saved to {folder / name}.json; no script: {reason}"
+    (folder / f"{name}.py").write_text(text, encoding="utf-8", errors="backslashreplace")
+    return f"saved to {folder / name}.json and {folder / name}.py"
+
+
+def _smallest_case(report: Report) -> Case:
+    """The smallest problem that shows the divergence, until it does.
+
+    Raises:
+        VectorError: there is none, or it cannot be recorded.
+    """
+    if report.smallest is None or report.nearest is None:
+        raise VectorError("no trajectory diverges")
+    step = report.smallest.divergences[report.nearest].step
+    return record_case(truncate(report.smallest.problem, step), report.nearest, report.smallest.dtype, report.target)
+
+
+def truncate(problem: Problem, steps: int) -> Problem:
+    """The first steps of a problem."""
+    return replace(problem, gradients=problem.gradients[:steps], seen=problem.seen[:steps])
+
+
+def record_case(problem: Problem, dialect: str, dtype: str, name: str) -> Case:
+    """A problem with what the reference makes of it in a dialect, and what is allowed in a precision.
+
+    Raises:
+        VectorError: the reference overflows on it, so that there is nothing to compare with.
+    """
+    centre, allowed = covering_envelope(problem, dialect, dtype)
+    if not (np.isfinite(centre).all() and np.isfinite(allowed).all()):
+        raise VectorError("the reference overflows on the smallest problem")
+    steps = [_cut(problem, row) for row in centre]
+    bounds = [_cut(problem, row) for row in _rounded_up(allowed)]
+    return Case(f"{problem.rule}/{name}", dialect, dtype, problem, steps, bounds)
+
+
+def _cut(problem: Problem, row: Array) -> list[Array]:
+    """A row of a trajectory as parameters."""
+    ends = np.cumsum([p.size for p in problem.initial])
+    parts = np.split(row, ends[:-1])
+    return [part.reshape(p.shape) for part, p in zip(parts, problem.initial, strict=True)]
+
+
+def _rounded_up(allowed: Array) -> Array:
+    """To three digits, which a reader has room for: half a unit of the third is at most 0.5%."""
+    return np.array([[float(f"{1.006 * x:.2e}") for x in row] for row in allowed])

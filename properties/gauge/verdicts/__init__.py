@@ -1,0 +1,1 @@
+"""Verdicts: what is concluded from the results, and how it is said."""

@@ -1,0 +1,205 @@
+"""Reports in words: a table and lines of plain text with a style beside each part, which a terminal may colour."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from enum import StrEnum
+from typing import NamedTuple
+
+from stepgauge.properties.gauge.checks.results import SCORES, Category, Result, Status
+from stepgauge.properties.gauge.edits.editable_source import Hunk
+from stepgauge.properties.gauge.problems.recipe import Recipe
+from stepgauge.properties.gauge.verdicts.record import Diagnosis, Record, Verdict
+
+NAMED = 4  # of the checks that fail alike
+NOTE = "float64, float32: the worst error as a share of what is allowed; other columns: checks passed"
+
+
+class Style(StrEnum):
+    """How a part of a line is meant."""
+
+    PLAIN = "plain"
+    HEADING = "heading"
+    REMARK = "remark"  # beside the point
+    GOOD = "good"
+    BAD = "bad"
+    UNSURE = "unsure"
+    BROKEN = "broken"  # nothing can be said
+
+
+class Part(NamedTuple):
+    """A piece of text in one style."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+Line = tuple[Part, ...]
+
+OF_VERDICT: Mapping[Verdict, Style] = {
+    Verdict.CONFORMS: Style.GOOD,
+    Verdict.DIVERGES: Style.BAD,
+    Verdict.NOT_ESTABLISHED: Style.UNSURE,
+    Verdict.ERROR: Style.BROKEN,
+}
+
+
+class Column(NamedTuple):
+    """A column of the table of verdicts."""
+
+    heading: str
+    is_number: bool
+
+
+COLUMNS = (
+    *(Column(heading, is_number=False) for heading in ("target", "rule", "verdict", "dialect")),
+    *(Column(heading, is_number=True) for heading in ("float64", "float32", *SCORES, "seconds")),
+)
+
+
+def row_of(report: Record) -> list[Part]:
+    """A report's row of the table, a part for each column."""
+    return [
+        Part(report.target),
+        Part(f"{report.rule}*" if report.inferred else report.rule or ""),
+        Part(report.verdict, OF_VERDICT[report.verdict]),
+        Part(report.dialect or ""),
+        *(Part(_share(report.share(f"trajectory/{dtype}"))) for dtype in ("float64", "float32")),
+        *(Part(_score(report, category)) for category in SCORES),
+        Part(f"{report.seconds:.1f}"),
+    ]
+
+
+def notes(reports: Sequence[Record]) -> list[str]:
+    """What explains the table."""
+    inferred = any(report.inferred for report in reports)
+    return [NOTE, "* rule inferred from the name"] if inferred else [NOTE]
+
+
+def as_text(reports: Sequence[Record]) -> str:
+    """Table, notes and details as plain text."""
+    rows = [[column.heading for column in COLUMNS], *([part.text for part in row_of(r)] for r in reports)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for text, width, column in zip(row, widths, COLUMNS, strict=True):
+            cells.append(text.rjust(width) if column.is_number else text.ljust(width))
+        lines.append(" ".join(cells).rstrip())
+    lines += notes(reports)
+    for report in reports:
+        told = details(report)
+        if told:
+            lines.append(report.target)
+            lines += ["  " + "".join(part.text for part in line) for line in told]
+    return "\n".join(lines) + "\n"
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "-"
+    return f"{share:.2f}" if share < 10 else f"{share:.0e}"
+
+
+def _score(report: Record, category: Category) -> str:
+    results = [r for r in report.results if r.category == category and r.status != Status.NOT_APPLICABLE]
+    return f"{sum(r.status == Status.PASS for r in results)}/{len(results)}" if results else "-"
+
+
+def details(report: Record) -> list[Line]:
+    """What the table has no room for: the divergence, its cause, and every failed check."""
+    lines: list[Line] = []
+    style = OF_VERDICT[report.verdict]
+    if report.message:
+        lines.append((Part(report.message, style),))
+    if report.only_when:
+        lines.append((Part(f"only with {' and '.join(report.only_when)}", style),))
+    if report.divergence:
+        lines.append((Part(f"first {report.divergence}"),))
+        lines += _held(report)
+    if report.diagnosis:
+        lines += _diagnosis(report.diagnosis)
+    lines += _found(report)
+    lines += _alike(_remarks(report), Style.REMARK)
+    lines += _alike(report.failures(deciding=True), Style.BAD)
+    lines += _alike(report.failures(deciding=False), Style.UNSURE)
+    return lines
+
+
+def _held(report: Record) -> Iterator[Line]:
+    """The hyperparameters that a target does not offer, which may go by another name there."""
+    held = [f"{name}={value}" for name, value in report.coverage.get("held", {}).items()]
+    extra = ", ".join(report.coverage["extra"])
+    if held:
+        also = f"; if {extra} is one of these, say --rename OURS=THEIRS" if extra else ""
+        yield (Part(f"it does not offer {', '.join(held)}: compared at that{also}", Style.REMARK),)
+
+
+def _diagnosis(diagnosis: Diagnosis) -> Iterator[Line]:
+    """The smallest problem, what the reference computes there, and the cause."""
+    recipe = diagnosis.smallest.problem.recipe
+    if recipe is not None:
+        yield (Part(f"on {recipe_in_words(recipe)}", Style.REMARK),)
+    if diagnosis.values:
+        shown = ", ".join(f"{name} = {_value(value)}" for name, value in diagnosis.values.items())
+        yield (Part(f"where the reference has {shown}", Style.REMARK),)
+    yield (Part(_cause(diagnosis), Style.HEADING if diagnosis.hunks else Style.PLAIN),)
+    yield from diff(diagnosis.hunks)
+    if diagnosis.link:
+        yield (Part(f"  known from {diagnosis.link}", Style.REMARK),)
+
+
+def diff(hunks: Sequence[Hunk]) -> Iterator[Line]:
+    """Edits as a diff."""
+    for hunk in hunks:
+        yield (Part(f"  {hunk.file}:{hunk.line}", Style.REMARK),)
+        yield from ((Part(f"    - {line}", Style.BAD),) for line in hunk.before.splitlines())
+        yield from ((Part(f"    + {line}", Style.GOOD),) for line in hunk.after.splitlines())
+
+
+def _value(value: float | bool) -> str:
+    return str(value) if isinstance(value, bool) else f"{value:.6g}"
+
+
+def _cause(diagnosis: Diagnosis) -> str:
+    """What is known of it, in one line."""
+    if not diagnosis.hunks:
+        return "cause unknown: no edit of the reference that was tried computes this"
+    known = f": {diagnosis.name}" if diagnosis.name else ""
+    right = f"right on {diagnosis.explained} of {diagnosis.failing}"
+    if not diagnosis.is_cause:
+        return f"a guess, {right} problems{known}"
+    but = f", but {right} others" if diagnosis.explained < diagnosis.failing else ""
+    return f"cause, confirmed on {diagnosis.confirmed_on} fresh problems{but}{known}"
+
+
+def recipe_in_words(recipe: Recipe) -> str:
+    """A problem in a line: shapes, hyperparameters, and what is not plain about it."""
+    shapes = ", ".join(str(shape) for shape in recipe.all_shapes)
+    groups = "; ".join(", ".join(f"{n}={v}" for n, v in h.items()) for h, _ in recipe.groups)
+    said = ("rule", "groups", "shapes", "layers", "steps", "focus")
+    others = [f for f in fields(recipe) if f.name not in said and getattr(recipe, f.name) != f.default]
+    odd = [f"{f.name}={getattr(recipe, f.name)}" for f in others]
+    return f"parameters {shapes}; {recipe.steps} steps; {groups}" + (f"; {', '.join(odd)}" if odd else "")
+
+
+def _found(report: Record) -> Iterator[Line]:
+    """What a target without a rule turns out to obey."""
+    held = [r.message for r in report.results if r.category == Category.FOUND and r.status == Status.PASS]
+    if held:
+        yield Part("found: ", Style.REMARK), Part(f"steps are {'; '.join(held)}")
+
+
+def _remarks(report: Record) -> list[Result]:
+    """Trajectory checks that passed with a remark."""
+    passed = [r for r in report.results if r.category == Category.TRAJECTORY and r.status == Status.PASS]
+    return [r for r in passed if r.message]
+
+
+def _alike(results: Sequence[Result], style: Style) -> Iterator[Line]:
+    """Messages, each after the checks that it holds for."""
+    ids_by_message: dict[str, list[str]] = {}
+    for result in results:
+        ids_by_message.setdefault(result.message, []).append(result.id)
+    for message, ids in ids_by_message.items():
+        named = ", ".join(ids) if len(ids) <= NAMED else f"{', '.join(ids[:NAMED])} and {len(ids) - NAMED} more"
+        yield Part(f"{named}: ", style), Part(message)

@@ -1,0 +1,1 @@
+"""Tests of the project's own three layers: reference, core and bindings."""
