@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -54,18 +55,17 @@ def explanation(rule: str) -> RenderableType:
     for module in modules:
         source = inspect.getsource(sys.modules[module])
         parts += [Text(f"# {module}", style="dim"), Syntax(source, "python", background_color="default"), Text()]
-    return Group(*parts, Text(f"checks of {rule}", style="bold"), checks_table(rule))
+    return Group(*parts, Text(f"checks of {rule}", style="bold"), list_of_checks(rule))
 
 
-def checks_table(rule: str | None = None) -> Table:
-    """The checks of a rule (of no rule, if it is "none"), or all: id, what they ask, and of whom."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("check", "asks", "of"):
-        table.add_column(heading, overflow="fold")
+def list_of_checks(rule: str | None = None) -> RenderableType:
+    """The checks of a rule (of no rule, if it is "none"), or all: id, category, what they ask, and of whom."""
+    lines: list[RenderableType] = []
     for check in load_checks():
         if rule is None or check.applies(_TargetsOf(rule)):
-            table.add_row(check.id, check.says, _of_whom(check))
-    return table
+            lines.append(Text.assemble((check.id, "bold"), (f"  {check.category}; {_of_whom(check)}", "dim")))
+            lines.append(Padding(Text(check.says), (0, 0, 0, 4)))
+    return Group(*lines)
 
 
 class _TargetsOf(NamedTuple):
