@@ -57,7 +57,7 @@ class Rule(ABC):
     dialects: ClassVar[tuple[str, ...]] = ("published",)
     same_as: ClassVar[Mapping[str, str]] = {}  # names of further dialects that compute the very same numbers
     own_hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}  # that it alone has, or takes differently
-    required_checks: ClassVar[int]  # trajectories and laws that a verdict rests on: stated, so that one lost is missed
+    required_laws: ClassVar[int]  # that a verdict rests on, beside the trajectories: stated, so that one lost is missed
     State: ClassVar[Any]  # the record of a parameter's state, a NamedTuple
     pools_over: ClassVar[Literal["nothing", "group", "all"]] = "nothing"
     sees_layers: ClassVar[bool] = False  # whether a layer's gradient comes as a record of what the layer saw
@@ -108,6 +108,11 @@ class Rule(ABC):
     def is_switch(cls, name: str) -> bool:
         """Whether a hyperparameter is True or False."""
         return cls._kinds()[name] is bool
+
+    @classmethod
+    def is_real(cls, name: str) -> bool:
+        """Whether a hyperparameter is a real number, or a tuple of them."""
+        return cls._kinds()[name] is float or get_origin(cls._kinds()[name]) is tuple
 
     def hyperparameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.hyperparameter_names()}

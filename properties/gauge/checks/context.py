@@ -6,11 +6,12 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from stepgauge.properties.gauge.checks.options import PROBLEMS, Options
+from stepgauge.properties.gauge.checks.options import PROBLEMS, TRAINING_PROBLEMS, Options
 from stepgauge.properties.gauge.errors import TargetError, UsageError
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup, Recipe, Shape
+from stepgauge.properties.gauge.problems.training import as_in_training, focus_of, movable
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import Array
@@ -84,7 +85,7 @@ class Context:
         Raises:
             TargetError: the target lacks one that has no default.
         """
-        known = {**self.target.record.neutral(), **self.target.pinned, **self.options.set}
+        known = {**self.target.record.neutral(), **self.target.told, **self.target.pinned, **self.options.set}
         missing = [n for n in self.not_offered if n not in known]
         if missing:
             raise TargetError(f"does not offer {missing[0]}, which has no default; say --set {missing[0]}=VALUE")
@@ -173,6 +174,13 @@ class Context:
         return problems_of(
             self.target.rule, per_focus, self.options.seed, fixed=fixed, maximize=maximize, **constraints
         )
+
+    def training_problems(self) -> list[Problem]:
+        """Problems in which what a scheduler may move on this target moves."""
+        rule = self.target.rule
+        names = [name for name in movable(rule) if name in self.target.schedulable and name not in self.fixed]
+        recipes = self.recipes(TRAINING_PROBLEMS[self.options.level], foci={"training": focus_of(rule)})
+        return [expand(as_in_training(recipe, names, self.fixed, k)) for k, recipe in enumerate(recipes)]
 
     def problems(self, per_focus: int | None = None, **constraints: Any) -> list[Problem]:
         """Problems for this target: `per_focus` of every focus, or as many as the level says."""

@@ -263,7 +263,7 @@ def sign(context: MetamorphicContext, problem: Problem) -> Runs:
 @_found("schedule", "following lr in param_groups")
 def schedule(context: MetamorphicContext, problem: Problem) -> Runs:
     """Doubling lr in `param_groups` before the first step gives the steps of an optimizer made with that lr."""
-    if context.target.init(problem.initial, problem.groups).rates[0] is None:
+    if "lr" not in context.target.schedulable:
         raise NotApplicable("has no lr in param_groups")
     scheduled = context.trajectory(replace(problem, schedule=(2.0,)))
     return Runs(scheduled, context.trajectory(_with_lr(context, problem, 2.0)), [problem] * 2)

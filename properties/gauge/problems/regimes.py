@@ -28,6 +28,12 @@ def _of_steps(recipe: Recipe) -> Iterator[str]:
         yield "several groups"
     if len(recipe.schedule) > 1:
         yield "an lr schedule"
+    if 0 in recipe.schedule:
+        yield "lr 0"
+    for change in recipe.changes:
+        yield f"{change.name} that changes"
+    if recipe.in_place:
+        yield "gradients in place"
     if recipe.maximize:
         yield "maximize"
     if recipe.magnitude < 1:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from stepgauge.properties.gauge.errors import TargetError, UsageError
-from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem
 from stepgauge.properties.gauge.targets.base import DISTURBANCE, NO_RULE, RulelessTarget
-from stepgauge.properties.gauge.targets.torch_optimizer import Run, TorchTarget, named_parameters
+from stepgauge.properties.gauge.targets.torch_optimizer import Keywords, Run, TorchTarget
 from stepgauge.reference import Array, Rule, Seen
 
 
@@ -52,7 +52,7 @@ class RulelessTorchTarget(TorchTarget, RulelessTarget):
     ) -> None:
         if renames:
             raise UsageError("--rename: without a rule there are no other names; --set takes the target's own")
-        self._record: Any = type(NoRule.__name__, (NoRule,), {"names": tuple(named_parameters(factory))})
+        self._record: Any = type(NoRule.__name__, (NoRule,), {"names": tuple(Keywords.of(factory).named)})
         super().__init__(name, factory, NO_RULE, keywords, renames, device)
 
     @property
@@ -83,13 +83,13 @@ class RulelessTorchTarget(TorchTarget, RulelessTarget):
             return super().run(problem, dtype)
 
     def step(
-        self, grads: Sequence[Array | None], state: Run, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+        self, grads: Sequence[Array | None], state: Run, moved: Moved = UNMOVED, seen: Mapping[int, Seen] | None = None
     ) -> list[Array]:
         if self.noise is not None:
             grads = [None if g is None else g * self._factors(g.shape) for g in grads]
             for x in [*state.params, *_stored(state.optimizer)]:
                 x.data.mul_(self.tensor(self._factors(x.shape)))
-        return super().step(grads, state, lr_factor, seen)
+        return super().step(grads, state, moved, seen)
 
     def _factors(self, shape: Sequence[int]) -> Array:
         assert self.noise is not None

@@ -8,7 +8,7 @@ import numpy as np
 
 from stepgauge.properties.gauge.checks.comparison import first_divergence, worst_of
 from stepgauge.properties.gauge.errors import StepError, TargetError
-from stepgauge.properties.gauge.problems.problem import Problem, at_lr_factor, flatten
+from stepgauge.properties.gauge.problems.problem import Problem, flatten, move
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF, covering_envelope
 from stepgauge.properties.gauge.vectors.format import MALFORMED, Case, VectorError
@@ -106,7 +106,7 @@ def _driven(case: Case) -> tuple[Array, list[Any]]:
         for t, recorded in enumerate(problem.gradients):
             grads = [None if g is None else g.astype(case.dtype) for g in recorded]
             seen = problem.seen_in(t, case.dtype)
-            now = at_lr_factor(groups, problem.lr_factor(t))
+            now = move(groups, problem.moved(t))
             params, states = step(now, params, grads, states, problem.layers, seen, maximize=problem.maximize)
             rows.append(flatten(params))
             after.append(states)

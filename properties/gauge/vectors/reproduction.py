@@ -81,7 +81,7 @@ def script(case: Case, target: Target, divergence: str, versions: Mapping[str, s
     if target.model:
         raise NoScript("the target looks at what the layers of a network see")
     folder, module, attribute = _home(Specification.parse(target.name))
-    problem, lr = case.problem, target.names["lr"]
+    problem, lr = case.problem, target.group_names["lr"]
     factors = [problem.lr_factor(t) for t in range(len(case.params))]
     scheduled = any(factor != 1 for factor in factors)
     return TEMPLATE.format(
@@ -119,7 +119,7 @@ def _home(specification: Specification) -> tuple[str, str, str]:
 
 def _call(attribute: str, case: Case, target: Any) -> str:
     """The construction of the optimizer, as the target was built for the case."""
-    groups = [target.theirs(hyperparameters) for hyperparameters, _ in case.problem.groups]
+    groups = [target.hyperparameters_of(hyperparameters) for hyperparameters, _ in case.problem.groups]
     members = [f"[{', '.join(f'params[{i}]' for i in group.members)}]" for group in case.problem.groups]
     maximize = {"maximize": True} if case.problem.maximize else {}
     own = [f"{name}={value!r}" for name, value in {**target.keywords, **groups[0], **maximize}.items()]
