@@ -13,7 +13,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 PROBLEMS: Mapping[Level, int] = {"quick": 2, "standard": 10, "deep": 60}
 LAW_PROBLEMS: Mapping[Level, int] = {"quick": 1, "standard": 4, "deep": 30}
 TRAINING_PROBLEMS: Mapping[Level, int] = {"quick": 4, "standard": 10, "deep": 60}
-LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 2000, "deep": 5000}
+LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 2060, "deep": 5000}
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,14 @@ from typing import Any
 
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.checks.registry import load_checks
-from stepgauge.properties.gauge.checks.results import Category, Result, Status
+from stepgauge.properties.gauge.checks.results import Category, Status
 from stepgauge.properties.gauge.checks.runner import Runner
 from stepgauge.properties.gauge.errors import StepError, TargetError
 from stepgauge.properties.gauge.metamorphic.context import MATRICES, MetamorphicContext
 from stepgauge.properties.gauge.targets.base import NO_RULE, Target
+from stepgauge.properties.gauge.verdicts.promises import broken_promises
 from stepgauge.properties.gauge.verdicts.record import Verdict
 from stepgauge.properties.gauge.verdicts.report import Report, failed
-
-# Autograd lays out a gradient as its parameter, and kernels may count on that; a rule may look at a closure's loss.
-UNPROMISED = ("contract/transposed-gradient", "contract/closure")
 
 
 def examine_without_rule(target: Target, options: Options, progress: Callable[[str], None] = lambda _: None) -> Report:
@@ -51,7 +49,8 @@ def _concluded(draft: Report, context: MetamorphicContext, obstacle: str) -> Rep
         return replace(draft, verdict=Verdict.NOT_ESTABLISHED, message=obstacle)
     if raised := [r for r in laws if r.status is Status.ERROR]:
         return replace(draft, verdict=Verdict.ERROR, message=f"{raised[0].id}: {raised[0].message}")
-    if broken := [r.id for r in draft.results if _silently_wrong(r)]:
+    failed = [r for r in laws if r.status is Status.FAIL]
+    if broken := [r.id for r in [*failed, *broken_promises(draft.results)]]:
         return replace(draft, verdict=Verdict.DIVERGES, message=f"breaks {', '.join(broken)}")
     if missing := [
         c.id
@@ -64,12 +63,6 @@ def _concluded(draft: Report, context: MetamorphicContext, obstacle: str) -> Rep
     held = sum(r.status is Status.PASS for r in laws)
     matrices = ", asked of matrices alone" if context.shapes == MATRICES else ""
     return replace(draft, message=f"to the laws alone ({held} of them{matrices}): no rule was compared")
-
-
-def _silently_wrong(result: Result) -> bool:
-    """Whether a check failed by numbers: what raises or is about names has no error to tell."""
-    numbers = result.category is Category.LAW or (result.error is not None and result.id not in UNPROMISED)
-    return result.status is Status.FAIL and numbers
 
 
 def _coverage(context: MetamorphicContext) -> dict[str, Any]:

@@ -40,11 +40,11 @@ class Run:
         if self.network is not None:
             self.network.learn({i: x for i, (x, _) in seen.items()}, {i: y for i, (_, y) in seen.items()})
         for i, (p, g) in enumerate(zip(self.params, grads, strict=True)):
-            p.grad = self._arrived(i, g)
+            p.grad = None if g is None else self._arrived(i, g.to(p.dtype))
 
     def _arrived(self, i: int, g: Any) -> Any:
         """The gradient, in the memory of those before it if they come in place."""
-        if self.memory is None or g is None:
+        if self.memory is None:
             return g
         if i not in self.memory:
             self.memory[i] = g.clone()

@@ -11,6 +11,7 @@ from stepgauge.properties.gauge.problems.recipe import Recipe
 from stepgauge.properties.gauge.verdicts.record import Diagnosis, Record, Verdict
 
 NAMED = 4  # of the checks that fail alike
+NARROWED = "+"  # beside a verdict
 NOTE = "float64, float32: the worst error as a share of what is allowed; other columns: checks passed"
 
 
@@ -61,7 +62,7 @@ def row_of(report: Record) -> list[Part]:
     return [
         Part(report.target),
         Part(f"{report.rule}*" if report.inferred else report.rule or ""),
-        Part(report.verdict, OF_VERDICT[report.verdict]),
+        Part(f"{report.verdict}{NARROWED if _narrowed(report) else ''}", OF_VERDICT[report.verdict]),
         Part(report.dialect or ""),
         *(Part(_share(report.share(f"trajectory/{dtype}"))) for dtype in ("float64", "float32")),
         *(Part(_score(report, category)) for category in SCORES),
@@ -71,8 +72,17 @@ def row_of(report: Record) -> list[Part]:
 
 def notes(reports: Sequence[Record]) -> list[str]:
     """What explains the table."""
-    inferred = any(report.inferred for report in reports)
-    return [NOTE, "* rule inferred from the name"] if inferred else [NOTE]
+    said = [NOTE]
+    if any(report.inferred for report in reports):
+        said.append("* rule inferred from the name")
+    if narrowed := dict.fromkeys(filter(None, map(_narrowed, reports))):
+        said.append(f"{NARROWED} asked only with {'; '.join(narrowed)}")
+    return said
+
+
+def _narrowed(report: Record) -> str:
+    """The hyperparameters that --set fixed, so that the verdict holds only for these values."""
+    return ", ".join(f"{name}={value}" for name, value in report.coverage.get("set", {}).items())
 
 
 def as_text(reports: Sequence[Record]) -> str:
