@@ -1,6 +1,7 @@
 """The command: its parser, and what becomes of whatever a command raises."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -34,7 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run() -> None:
-    """The command as a process; one that was interrupted ends as it was told, however often."""
+    """The command as a process; one that was interrupted ends as it was told, however often.
+
+    No stream makes it end with the status of a divergence: what cannot be encoded is escaped, and where there is no
+    output, nothing is printed.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as the process lives
+        else:
+            stream.reconfigure(errors="backslashreplace")
     status = main()
     if INTERRUPTS:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,8 +7,9 @@ target offers, and the target's own defaults.
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from enum import StrEnum
+from io import StringIO
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 
@@ -170,7 +171,7 @@ def _require_shapes(params: Sequence[Array], initial: Sequence[Array]) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Warnings of strangers' code are not ours to print; overflow and 0/0 show in the numbers."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    """What foreign code warns of or prints is not ours to show; overflow and 0/0 show in the numbers."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -15,8 +15,9 @@ TEMPLATE = '''\
 """{target} does not compute {rule} ({dialect}):
 {divergence}.
 
-Exits with 1 as long as it does, with 0 once it is mended. Needs NumPy, torch and the optimizer; run it from the folder
-from which the optimizer was checked. Recorded by stepgauge {stepgauge} with NumPy {numpy} and torch {torch}.
+Exits with 1 as long as it does, with 0 once it is mended, with 125 if the optimizer cannot be imported. Needs NumPy,
+torch and the optimizer; run it from the folder from which the optimizer was checked. Recorded by stepgauge {stepgauge}
+with NumPy {numpy} and torch {torch}.
 """
 
 import sys
@@ -25,7 +26,11 @@ import numpy as np
 import torch
 
 sys.path.insert(0, {folder!r})
-from {module} import {name} as Optimizer
+try:
+    from {module} import {name} as Optimizer
+except ImportError as error:
+    print(error, file=sys.stderr)
+    sys.exit(125)  # which `git bisect run` takes for "cannot be tested"
 
 # For each parameter; then for each step and parameter: the gradient, what the parameter should be afterwards, and how
 # far from that rounding may lead.

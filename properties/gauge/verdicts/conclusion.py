@@ -71,7 +71,9 @@ def _never_varied(context: Context) -> str:
     if not narrow:
         return ""
     said = f"conforms at its defaults only: {', '.join(narrow)} cannot be set"
-    return f"{said} (if that is what you ask: --set {narrow[0]})"
+    extra = ", ".join(context.target.extra)
+    other = f"; if {extra} is one of these, say --rename OURS=THEIRS" if extra else ""
+    return f"{said} (if that is what you ask: --set {narrow[0]}{other})"
 
 
 def _departure(dialect: str, outcomes: Sequence[Outcome]) -> str:

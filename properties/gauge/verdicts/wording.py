@@ -12,7 +12,7 @@ from stepgauge.properties.gauge.verdicts.record import Diagnosis, Record, Verdic
 
 NAMED = 4  # of the checks that fail alike
 NARROWED = "+"  # beside a verdict
-NOTE = "float64, float32: the worst error as a share of what is allowed; other columns: checks passed"
+NOTE = "float64, float32: the worst error as a share of what is allowed, beyond 1 a divergence; others: checks passed"
 
 
 class Style(StrEnum):
