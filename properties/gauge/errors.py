@@ -28,6 +28,10 @@ class StepError(Exception):
 def describe(error: BaseException) -> str:
     """An exception on one line of bearable length."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colours some of its messages
-    plain = "".join(c if c.isprintable() else " " for c in plain)
-    text = textwrap.shorten(plain, 110, placeholder=" ...")
+    text = textwrap.shorten(printable(plain), 110, placeholder=" ...")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Foreign text that any terminal can print on one line."""
+    return "".join(c if c.isprintable() else " " for c in text)

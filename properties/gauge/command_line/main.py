@@ -10,7 +10,8 @@ from stepgauge.properties.gauge.command_line.interrupts import INTERRUPTS
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
 
 COMMANDS = (check, rules, explain, checks, strength, vectors)  # as the help lists them
-EXTRAS = {"rich": "check", "hypothesis": "check", "torch": "torch"}  # optional modules, and what brings them
+# Optional modules, and the extra that brings each.
+EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "torch": "torch"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
