@@ -371,6 +371,37 @@ def test_a_rule_that_keeps_nothing_has_an_empty_state(tmp_path: Path) -> None:
     assert main(["vectors", "verify", str(file)]) == 0
 
 
+@pytest.mark.parametrize(
+    ("momentum", "states", "status", "said"),
+    [
+        (0.9, [[1.0, 1.0], None], 0, "1 of 1 cases replay"),
+        (0.9, [None, None], 1, "momentum_buffer of parameter 0 after step 1 exists, and null is recorded"),
+        (0.0, [None, None], 0, "1 of 1 cases replay"),
+        (0.0, [[1.0, 1.0], None], 1, "momentum_buffer of parameter 0 after step 1 does not exist, and numbers are"),
+        (0.9, [[1.0], None], 2, "momentum_buffer of parameter 0 after step 1 has 2 numbers, and 1 are recorded"),
+    ],
+)
+def test_a_state_that_does_not_exist_yet_is_null(
+    momentum: float,
+    states: list[list[float] | None],
+    status: int,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As the buffer of torch's SGD is without momentum, or before the first gradient, which then is the buffer."""
+    group = ParameterGroup(SGD(lr=0.1, momentum=momentum).hyperparameters(), (0, 1))
+    problem = Problem("sgd", (group,), [np.zeros(2), np.zeros(2)], [[np.ones(2), None]])
+    file = tmp_path / "recorded.json"
+    write(record_case(problem, "torch", "float64", "recorded"), {}, file)
+    document = json.loads(file.read_text())
+    document["cases"][0]["final_state"] = [{"momentum_buffer": state} for state in states]
+    file.write_text(json.dumps(document))
+    assert main(["vectors", "verify", str(file)]) == status
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
+
+
 def test_any_truncated_file_is_refused(document: dict[str, Any], tmp_path: Path) -> None:
     text, file = json.dumps(document), tmp_path / "truncated.json"
     for length in range(0, len(text) - 1, 37):
