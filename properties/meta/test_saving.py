@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 from stepgauge.properties.gauge.checks.comparison import compare
 from stepgauge.properties.gauge.command_line.main import main
@@ -19,6 +20,7 @@ from stepgauge.properties.gauge.problems.foci import foci_of
 from stepgauge.properties.gauge.problems.problem import Problem, flatten
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.problems.sampling import problems_of
+from stepgauge.properties.gauge.schemas.published import schema_text
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.tolerance.envelope import covering_envelope, envelopes
 from stepgauge.properties.gauge.vectors.format import frozen, read, write
@@ -102,7 +104,13 @@ def _saved(target: str, rule: str = "sgd") -> Path:
     """Where a divergent target is saved, without the extension."""
     assert main(["check", target, "--rule", rule, "--save", "saved", *QUICK]) == 1
     (file,) = Path("saved").glob("*.json")
+    _require_valid(file)
     return file.with_suffix("")
+
+
+def _require_valid(file: Path) -> None:
+    """By the published schema, and jsonschema as it comes."""
+    Draft202012Validator(json.loads(schema_text("vectors"))).validate(json.loads(file.read_text()))
 
 
 def _exit(script: Path) -> Any:
@@ -165,6 +173,7 @@ def test_what_is_written_is_read(rule: str, dtype: str, tmp_path: Path) -> None:
     for k, problem in enumerate(problems):
         case = record_case(problem, RULES[rule].dialects[0], dtype, "some target")
         write(case, {}, tmp_path / f"{k}.json")
+        _require_valid(tmp_path / f"{k}.json")
         (again,) = read(tmp_path / f"{k}.json")
         assert (again.id, again.dialect, again.dtype) == (case.id, case.dialect, case.dtype)
         assert _plain(again.problem) == _plain(case.problem)

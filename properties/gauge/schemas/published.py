@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-SCHEMAS = ("vectors",)
+SCHEMAS = ("vectors", "report")
 
 
 def schema_text(name: str) -> str:
