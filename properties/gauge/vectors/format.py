@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from stepgauge.properties.gauge.errors import UsageError, describe, printable
+from stepgauge.properties.gauge.errors import UsageError, describe, one_line, printable
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.schemas.validation import first_violation, shown
@@ -80,7 +80,7 @@ def read(file: Path) -> list[Case]:
         try:
             cases.append((_release_of_layer if "convolution" in recorded else _case)(name, recorded, document))
         except MALFORMED as error:
-            raise VectorError(f"is corrupt: {name}: {printable(str(error))}") from error
+            raise VectorError(f"is corrupt: {name}: {one_line(str(error))}") from error
     return cases
 
 

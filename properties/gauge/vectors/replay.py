@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepgauge.properties.gauge.checks.comparison import first_divergence, worst_of
-from stepgauge.properties.gauge.errors import StepError, TargetError, printable
+from stepgauge.properties.gauge.errors import StepError, TargetError, one_line
 from stepgauge.properties.gauge.problems.problem import Problem, at_lr_factor, flatten
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF, covering_envelope
@@ -38,7 +38,7 @@ def replay_case(case: Case, target: Target | None = None) -> Replay:
     try:
         compared = list(_by_reference(case))
     except MALFORMED as error:
-        raise VectorError(f"is corrupt: {case.id}: {printable(str(error))}") from error
+        raise VectorError(f"is corrupt: {case.id}: {one_line(str(error))}") from error
     if target is not None:
         return _by_target(case, target)
     worst = max(share for share, _ in compared)
