@@ -25,7 +25,6 @@ SCHEMA = 1
 MALFORMED = (TypeError, ValueError, IndexError, AttributeError, OverflowError)  # what a wrong value raises in a rule
 BEYOND = "it holds a number beyond float64"
 
-
 State = Mapping[str, Array | None]  # of a parameter, under the names of who kept it; None for what does not exist yet
 
 
@@ -110,11 +109,11 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON, which would otherwise forget all but the last value of a key."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise VectorError(f"is corrupt: an object in it has {twice!r} twice")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise VectorError(f"is corrupt: an object in it has {key!r} twice")
+        found[key] = value
     return found
 
 
