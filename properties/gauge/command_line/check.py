@@ -50,7 +50,9 @@ def add(commands: Any) -> None:
     check.add_argument("--skip", action="append", default=[], metavar="GLOB", help="leave out the checks that match")
     check.add_argument("--strict", action="store_true", help="exit 1 for any failed check, of whatever category")
     check.add_argument("--seed", type=natural, default=0, metavar="N", help="draw other problems")
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    check.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the results there (`schema report` describes them)"
+    )
     check.add_argument("--save", type=Path, metavar="DIR", help="save each divergence there, as data and as a script")
     check.add_argument(
         "--no-diagnosis", dest="diagnosis", action="store_false", help="do not seek the cause of a divergence"

@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
         required=True, metavar="ACTION"
     )
     verify = vectors.add_parser("verify", help="replay files through the reference or a target; 0 if all agree, else 1")
-    verify.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    verify.add_argument("files", nargs="+", type=Path, metavar="FILE", help="as `schema vectors` has it")
     verify.add_argument("--target", metavar="TARGET", help="replay them through this target, as `check` has it")
     add_rename(verify)
     verify.set_defaults(command=_verify)

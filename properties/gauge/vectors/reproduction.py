@@ -46,9 +46,9 @@ def tensor(numbers):
 
 params = [torch.nn.Parameter(tensor(p)) for p in INITIAL]
 optimizer = {call}
-{rates}for t, grads in enumerate(GRADIENTS):
+{changes}{rates}for t, grads in enumerate(GRADIENTS):
 {schedule}    for p, g in zip(params, grads):
-        p.grad = None if g is None else tensor(g)
+        {feed}
     optimizer.step()
     for i, p in enumerate(params):
         got, expected = p.detach().cpu().double().numpy(), np.array(EXPECTED[t][i])
@@ -62,6 +62,17 @@ RATES = """\
 FACTORS = {factors}  # of the learning rate in each step
 rates = [group.get("{lr}") for group in optimizer.param_groups]
 """
+CHANGES = """\
+# From a step on (counted from 0), in every group.
+CHANGES = {changes}
+"""
+CHANGE = """\
+    for group in optimizer.param_groups:
+        group.update({key: value for step, key, value in CHANGES if step <= t})
+"""
+FRESH = "p.grad = None if g is None else tensor(g)"
+# As with zero_grad(set_to_none=False): every gradient in the memory of the one before.
+IN_PLACE = "p.grad = None if g is None else memory.setdefault(p, tensor(g)).copy_(tensor(g))"
 SCHEDULE = """\
     for group, rate in zip(optimizer.param_groups, rates):
         if rate is not None:
@@ -88,6 +99,11 @@ def script(case: Case, target: Target, divergence: str, versions: Mapping[str, s
     folder, module, attribute = _home(Specification.parse(target.name))
     problem, lr = case.problem, target.group_names["lr"]
     factors = [problem.lr_factor(t) for t in range(len(case.params))]
+    changes = [
+        (change.step, key, value)
+        for change in problem.changes
+        for key, value in target.group_names.translate({change.name: change.value}).items()
+    ]
     scheduled = any(factor != 1 for factor in factors)
     return TEMPLATE.format(
         **{"torch": "unknown", "numpy": "unknown", "stepgauge": "unknown", **versions},
@@ -106,7 +122,9 @@ def script(case: Case, target: Target, divergence: str, versions: Mapping[str, s
         device="" if target.device == "cpu" else f", device={target.device!r}",
         call=_call(".".join(["Optimizer", *attribute.split(".")[1:]]), case, target),
         rates=RATES.format(factors=factors, lr=lr) if scheduled else "",
-        schedule=SCHEDULE.format(lr=lr) if scheduled else "",
+        schedule=f"{SCHEDULE.format(lr=lr) if scheduled else ''}{CHANGE if changes else ''}",
+        changes=f"{CHANGES.format(changes=changes) if changes else ''}{'memory = {}' + chr(10) if problem.in_place else ''}",
+        feed=IN_PLACE if problem.in_place else FRESH,
     )
 
 
