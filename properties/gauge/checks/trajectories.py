@@ -1,6 +1,6 @@
 """Checks of the published rule: trajectories on problems drawn from every regime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 
@@ -48,15 +48,28 @@ def float32(context: Context) -> Finding:
 
 @check("trajectory/defaults")
 def defaults(context: Context) -> Finding:
-    """With its own defaults the target follows the rule: nothing is set but what has no default."""
-    target = copy(context.target)
-    target.offers = frozenset(n for n in target.offers if n not in target.defaults or n in context.options.set)
-    fixed = {**context.target.defaults, **context.fixed}
+    """With its own defaults the target follows the rule: nothing is set but what has no default, or all but one."""
+    kept = {n: v for n, v in context.target.defaults.items() if n not in context.options.set}
     try:
-        problems = context.problems(2, fixed=fixed, only={"random", "mixed", "rows", "tiny"})
+        problems = context.problems(2, fixed={**kept, **context.fixed}, only={"random", "mixed", "rows", "tiny"})
     except UsageError as error:
         raise NotApplicable("its defaults are hyperparameters that the rule does not allow") from error
-    return _compare(context, problems, "float64", target)
+    outcomes = [*_compare(context, problems, "float64", _without(context.target, kept)).outcomes]
+    for name, value in kept.items():  # a default may depend on what else is given
+        others = {**context.lively(options=False), name: value, **context.fixed}
+        try:
+            problems = context.problems(1, fixed=others, only={"random"})
+        except UsageError:  # which goes with no other values
+            continue
+        outcomes += _compare(context, problems, "float64", _without(context.target, [name])).outcomes
+    return Finding(outcomes=outcomes)
+
+
+def _without(target: Target, names: Collection[str]) -> Target:
+    """The target with some hyperparameters left at their defaults."""
+    other = copy(target)
+    other.offers = target.offers - set(names)
+    return other
 
 
 @check("trajectory/training")

@@ -72,6 +72,7 @@ CHANGE = """\
 """
 FRESH = "p.grad = None if g is None else tensor(g)"
 # As with zero_grad(set_to_none=False): every gradient in the memory of the one before.
+MEMORY = "memory = {}  # of the gradients\n"
 IN_PLACE = "p.grad = None if g is None else memory.setdefault(p, tensor(g)).copy_(tensor(g))"
 SCHEDULE = """\
     for group, rate in zip(optimizer.param_groups, rates):
@@ -123,7 +124,7 @@ def script(case: Case, target: Target, divergence: str, versions: Mapping[str, s
         call=_call(".".join(["Optimizer", *attribute.split(".")[1:]]), case, target),
         rates=RATES.format(factors=factors, lr=lr) if scheduled else "",
         schedule=f"{SCHEDULE.format(lr=lr) if scheduled else ''}{CHANGE if changes else ''}",
-        changes=f"{CHANGES.format(changes=changes) if changes else ''}{'memory = {}' + chr(10) if problem.in_place else ''}",
+        changes=f"{CHANGES.format(changes=changes) if changes else ''}{MEMORY if problem.in_place else ''}",
         feed=IN_PLACE if problem.in_place else FRESH,
     )
 

@@ -1,7 +1,7 @@
 """Reports in words: a table and lines of plain text with a style beside each part, which a terminal may colour."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from stepgauge.properties.gauge.edits.editable_source import Hunk
 from stepgauge.properties.gauge.problems.recipe import Recipe
 from stepgauge.properties.gauge.verdicts.record import Diagnosis, Record, Verdict
 
+REFUSED = ("cannot be built", "refused")  # how the messages of those begin
 NAMED = 4  # of the checks that fail alike
 NARROWED = "+"  # beside a verdict
 NOTE = "float64, float32: the worst error as a share of what is allowed, beyond 1 a divergence; others: checks passed"
@@ -130,6 +131,7 @@ def details(report: Record) -> list[Line]:
         lines += _diagnosis(report.diagnosis)
     lines += _found(report)
     lines += _alike(_remarks(report), Style.REMARK)
+    lines += _alike(_unasked(report), Style.REMARK)
     lines += _alike(report.failures(deciding=True), Style.BAD)
     lines += _alike(report.failures(deciding=False), Style.UNSURE)
     return lines
@@ -203,6 +205,12 @@ def _remarks(report: Record) -> list[Result]:
     """Trajectory checks that passed with a remark."""
     passed = [r for r in report.results if r.category == Category.TRAJECTORY and r.status == Status.PASS]
     return [r for r in passed if r.message]
+
+
+def _unasked(report: Record) -> list[Result]:
+    """Laws that could not be asked because the target refused what they are about."""
+    laws = [r for r in report.results if r.category == Category.LAW and r.status == Status.NOT_APPLICABLE]
+    return [replace(r, message=f"not asked: {r.message}") for r in laws if r.message.startswith(REFUSED)]
 
 
 def _alike(results: Sequence[Result], style: Style) -> Iterator[Line]:
