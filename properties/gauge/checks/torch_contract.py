@@ -21,7 +21,7 @@ from stepgauge.reference import Array, Convolution
 LAYER = LayerRecipe(3, 2, (3, 3), Convolution((2, 2)))  # stands for the first parameter where the rule sees layers
 STEPS = 6
 COUNTED = 300  # past 256, where a counter in bfloat16 stops
-COARSE = 16 * 2.0**-9  # of a parameter and of the way that it goes: 16 roundoffs of bfloat16, as elsewhere 16 spreads
+COARSE = 64 * 2.0**-9  # of a parameter and its way: 64 roundoffs of bfloat16, in which state may be kept, too
 
 
 def _is_torch(target: Subject) -> bool:
@@ -68,7 +68,10 @@ class Bench:
         *first, last = everything.members
         if not first:
             raise NotApplicable("there is one parameter")
-        slower = {**everything.hyperparameters, "lr": everything.hyperparameters["lr"] / 2}
+        known = {**self.target.defaults, **everything.hyperparameters}
+        if "lr" not in self.target.schedulable or not isinstance(known.get("lr"), int | float):
+            raise NotApplicable("has no lr in param_groups")
+        slower = {**everything.hyperparameters, "lr": known["lr"] / 2}
         groups = (everything._replace(members=tuple(first)), ParameterGroup(slower, (last,)))
         other = copy.copy(self)
         other.problem = replace(self.problem, groups=groups, recipe=None)

@@ -14,8 +14,13 @@ def regimes_of(recipe: Recipe) -> frozenset[str]:
     """The regimes of the problem that a recipe stands for."""
     found = {*_of_steps(recipe), *_of_hyperparameters(recipe)}
     for layer in recipe.layers:
-        found.update(_of_layer(layer))
+        found |= regimes_of_layer(layer)
     return frozenset(found)
+
+
+def regimes_of_layer(layer: LayerRecipe) -> frozenset[str]:
+    """What is special about a layer."""
+    return frozenset(_of_layer(layer))
 
 
 def _of_steps(recipe: Recipe) -> Iterator[str]:
@@ -67,7 +72,6 @@ def off_value(rule: str, name: str) -> float | bool | None:
 
 
 def _of_layer(layer: LayerRecipe) -> Iterator[str]:
-    """What is special about a layer."""
     if layer.bias:
         yield "biases of layers"
     if layer.geometry is None:

@@ -165,6 +165,7 @@ def _coverage(context: Context, outcomes: Sequence[Outcome], survivors: Sequence
         "not_offered": list(context.not_offered),
         "set": dict(context.options.set),
         "held": _held(context) if outcomes else {},
+        "left_out": dict(context.refused),
         "extra": list(context.target.extra),
         "dialects_compared": list(context.dialects),
         "dialects_left": list(survivors),

@@ -129,6 +129,8 @@ def details(report: Record) -> list[Line]:
         lines += _held(report)
     if report.diagnosis:
         lines += _diagnosis(report.diagnosis)
+    for name, refusal in report.coverage.get("left_out", {}).items():
+        lines.append((Part(f"not asked with {name}, which it refuses: {refusal}", Style.REMARK),))
     lines += _found(report)
     lines += _alike(_remarks(report), Style.REMARK)
     lines += _alike(_unasked(report), Style.REMARK)
