@@ -118,7 +118,7 @@ class Context:
         record = self.target.record
         for name in record.hyperparameter_names():
             chosen = name in self.options.set or name in self.target.pinned
-            if record.is_switch(name) and name in self.target.offers and not chosen and self._legal({name: True}):
+            if record.is_switch(name) and name in self.target.offers and not chosen:
                 yield name, {name: True}, ()
         for regime, layer in OPTIONAL_LAYERS.items() if record.sees_layers else ():
             if regime != GROUPED or record.takes_groups:
@@ -152,7 +152,7 @@ class Context:
         chosen = {n: value for n, value in lively.items() if value is not None}
         for name in names:
             if record.is_switch(name):
-                chosen[name] = options and self._legal({**chosen, name: True})
+                chosen[name] = options and name not in self.refused and self._legal({**chosen, name: True})
         return chosen
 
     @cached_property

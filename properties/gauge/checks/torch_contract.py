@@ -263,10 +263,11 @@ def mixed_dtypes(bench: Bench) -> None:
     """Beside a parameter in bfloat16, the others step as they do without: its precision does not reach them."""
     if bench.context.pools(bench.problem) or len(bench.problem.initial) < 2:
         raise NotApplicable("pools over parameters, or has one")
-    plain = bench.with_representable_numbers()
-    run = plain.run([*plain.in_bfloat16().params()[:1], *plain.params()[1:]])
-    plain.train(run, range(STEPS))
-    _must_equal(run.params[1:], plain.finished()[1:], "the first parameter's precision reaches the others")
+    if bench.problem.layers:
+        raise NotApplicable("layers are not run in bfloat16 here")
+    run = bench.run([*bench.in_bfloat16().params()[:1], *bench.params()[1:]])
+    bench.train(run, range(STEPS))
+    _must_equal(run.params[1:], bench.finished()[1:], "the first parameter's precision reaches the others")
 
 
 @contract("contract/weights-only")

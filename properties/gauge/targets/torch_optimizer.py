@@ -172,20 +172,29 @@ class TorchTarget(Target):
         """Whether a hyperparameter that the signature does not name arrives in the groups if it is passed on."""
         if not self.theirs.is_open or not self.names.keywords(name) <= group.keys():
             return False
-        other = _another_value(self.record.hyperparameter(name).drawn, self.names.value(name, group))
+        other = self._another_value(name, self.names.value(name, group))
+        made = self._tried(self.names.translate({name: other}))
+        return made is not None and bool(_plain_items(self.names.value(name, made)) == other)
+
+    def _tried(self, keywords: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The first group of an optimizer that is given some keywords; None if it refuses them."""
         try:
             with quiet():
-                made = self._over_blank(**self.names.translate({name: other})).param_groups[0]
+                made: Mapping[str, Any] = self._over_blank(**keywords).param_groups[0]
         except FOREIGN_ERRORS:
-            return False
-        arrived: bool = _plain_items(self.names.value(name, made)) == other
-        return arrived
+            return None
+        return made
+
+    def _another_value(self, name: str, value: Any) -> Any:
+        """A legal value of a hyperparameter that is not this one."""
+        return another_value(self.record.hyperparameter(name).drawn, value)
 
     def _offers_keyword(self, keyword: str, group: Mapping[str, Any]) -> bool:
         """Whether a switch can be set, by its name or, where keywords are passed on, as the groups show."""
         if keyword in self.keywords:
             return False
-        return keyword in self.theirs.named or (self.theirs.is_open and keyword in group)
+        passed_on = self.theirs.is_open and keyword in group
+        return keyword in self.theirs.named or (passed_on and self._tried({keyword: True}) is not None)
 
     def in_form(self, form: str, value: bool) -> Self:
         other = copy(self)
@@ -298,7 +307,7 @@ class TorchTarget(Target):
         run.feed([None if g is None else self.tensor(g) for g in grads], arrived)
 
 
-def _another_value(drawn: Sequence[Any], value: Any) -> Any:
+def another_value(drawn: Sequence[Any], value: Any) -> Any:
     """A legal value of a hyperparameter that is not this one; `drawn` as in `reference.hyperparameters`."""
     if not drawn:
         return not value
