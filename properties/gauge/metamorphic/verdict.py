@@ -1,13 +1,13 @@
 """The verdict on a target without a rule."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.checks.registry import load_checks
-from stepgauge.properties.gauge.checks.results import Category, Status
+from stepgauge.properties.gauge.checks.results import Category, Result, Status
 from stepgauge.properties.gauge.checks.runner import Runner
 from stepgauge.properties.gauge.errors import StepError, TargetError
 from stepgauge.properties.gauge.metamorphic.context import MATRICES, MetamorphicContext
@@ -35,18 +35,19 @@ def examine_without_rule(target: Target, options: Options, progress: Callable[[s
     runner = Runner(context)
     progress("first steps")
     try:
-        obstacle = context.obstacle
+        context.obstacle  # noqa: B018  # the first steps: a target that takes none is an error, and no check is asked
     except (TargetError, StepError) as error:
         return failed(target.name, NO_RULE, str(error))
     results = runner.run_all(progress)
-    draft = Report(target.name, NO_RULE, Verdict.CONFORMS, results=results, coverage=_coverage(context))
-    return replace(_concluded(draft, context, obstacle), seconds=time.perf_counter() - start)
+    return replace(conclude_without_rule(context, results), seconds=time.perf_counter() - start)
 
 
-def _concluded(draft: Report, context: MetamorphicContext, obstacle: str) -> Report:
+def conclude_without_rule(context: MetamorphicContext, results: Sequence[Result]) -> Report:
+    """The report on a target without a rule of which these checks said this."""
+    draft = Report(context.target.name, NO_RULE, Verdict.CONFORMS, results=results, coverage=_coverage(context))
     laws = [r for r in draft.results if r.category is Category.LAW]
-    if obstacle:
-        return replace(draft, verdict=Verdict.NOT_ESTABLISHED, message=obstacle)
+    if context.obstacle:
+        return replace(draft, verdict=Verdict.NOT_ESTABLISHED, message=context.obstacle)
     if raised := [r for r in laws if r.status is Status.ERROR]:
         return replace(draft, verdict=Verdict.ERROR, message=f"{raised[0].id}: {raised[0].message}")
     failed = [r for r in laws if r.status is Status.FAIL]
