@@ -251,10 +251,11 @@ def test_what_nobody_reads_loses_nothing(strangers: str, tmp_path: Path) -> None
 
 def test_what_is_not_offered_may_have_another_name(strangers: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["check", f"{strangers}:OtherRate", "--rule", "sgd", "--no-diagnosis", *QUICK]
-    assert main([*arguments, "--only", "trajectory/defaults"]) == 1
+    assert main(arguments) == 5
     printed = capsys.readouterr().out
-    assert "it does not offer lr=0.001, " in printed
+    assert "conforms at its defaults only: lr=0.1 cannot be set" in printed  # the groups tell it
     assert "if learning_rate is one of these, say --rename OURS=THEIRS" in printed
+    assert main([*arguments, "--rename", "lr=learning_rate"]) == 0
     assert main(["check", f"{strangers}:StepsTwice(lr=0.1)", *arguments[2:], "--only", "trajectory/defaults"]) == 1
     assert "it does not offer" not in capsys.readouterr().out  # lr is fixed by the user
 
