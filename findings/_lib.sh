@@ -17,10 +17,13 @@ install() {
     done
 }
 
-# Runs the program on standard input, isolated from the caller's folder and PYTHON variables.
+# Runs the program on standard input, isolated from the caller's modules. What it and its packages write (caches,
+# example databases) lands in the temporary folder.
 observe() {
-    "$folder/bin/python" -I -c 'import sys
+    export TMPDIR=$folder
+    cd "$folder"
+    bin/python -I -c 'import sys
 from importlib.metadata import version
 print(*(f"{name} {version(name)}" for name in sys.argv[1:]), sep=", ")' "${installed[@]}"
-    "$folder/bin/python" -I -
+    bin/python -I -
 }
