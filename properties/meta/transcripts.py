@@ -56,7 +56,14 @@ def _printed(command: str, folder: str) -> list[str]:
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "COLUMNS": str(WIDTH), "PYTEST_ADDOPTS": "-p no:cacheprovider"}
     output = subprocess.run(
-        command, shell=True, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False
+        command,
+        shell=True,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     ).stdout
     return [line.rstrip() for line in output.splitlines()]
 
