@@ -18,6 +18,10 @@ def test_every_rule_and_dialect_has_a_row(table: str) -> None:
     assert [(row["rule"], row["dialect"]) for row in stored(table)] == DIALECTS
 
 
+def test_every_rule_has_its_headroom() -> None:
+    assert [row["rule"] for row in stored("headroom")] == list(RULES)
+
+
 def test_every_edit_is_counted_once() -> None:
     for row in stored("mutants"):
         assert int(row["edits"]) == sum(int(row[column]) for column in ("killed", "equivalent", "missed")), row

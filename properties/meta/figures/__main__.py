@@ -2,6 +2,7 @@
 
 import sys
 
+from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.strength.mutants import strength_of
 from stepgauge.properties.gauge.strength.resolution import resolution_of
 from stepgauge.properties.gauge.targets.rules import known_rule
@@ -9,7 +10,11 @@ from stepgauge.properties.meta.figures import store
 from stepgauge.properties.meta.figures.measured import headroom_row, mutants_row, nearest_rows, resolution_row
 from stepgauge.reference import RULES
 
-for rule in [known_rule(name) for name in sys.argv[1:]] or RULES:
+try:
+    chosen = [known_rule(name) for name in sys.argv[1:]] or list(RULES)
+except UsageError as error:
+    sys.exit(f"figures: {error}")
+for rule in chosen:
     for dialect in RULES[rule].dialects:
         print(f"{rule} {dialect}")
         store("mutants", [mutants_row(strength_of(rule, dialect))])
