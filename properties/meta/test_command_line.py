@@ -391,7 +391,7 @@ def test_vectors_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         ("[]", "holds no object"),
         ("{}", "it has no 'schema'"),
         ('{"schema": 2, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": []}', "has schema 2"),
-        ('{"schema": 1, "rule": "lion", "dialect": "torch", "dtype": "float64", "cases": []}', "the rule 'lion'"),
+        ('{"schema": 1, "rule": "adamq", "dialect": "torch", "dtype": "float64", "cases": []}', "the rule 'adamq'"),
         ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "int8", "cases": []}', "is in 'int8'"),
         ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": [{"id": "a"}]}', "a has no"),
         ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": 3}', "is corrupt"),

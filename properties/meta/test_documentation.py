@@ -3,12 +3,14 @@
 import doctest
 import importlib
 import pkgutil
+import re
 from types import ModuleType
 
 import pytest
 
 import stepgauge.properties.gauge
 import stepgauge.reference
+from stepgauge.reference import RULES
 
 
 def _modules(package: ModuleType) -> list[str]:
@@ -22,6 +24,17 @@ DOCUMENTED = [*_modules(stepgauge.reference), *_modules(stepgauge.properties.gau
 @pytest.mark.parametrize("module", DOCUMENTED)
 def test_docstring_examples(module: str) -> None:
     assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_readme_has_every_rule_in_its_table(pytestconfig: pytest.Config) -> None:
+    readme = pytestconfig.rootpath / "README.md"
+    if not readme.exists():
+        pytest.skip("not in a checkout: the README is not installed")
+    _, heading, table = readme.read_text().partition("| rule | dialects | reference |")
+    assert heading
+    rows = [line.split("|")[1] for line in table.partition("\n\n")[0].splitlines()[2:]]
+    named = {name.replace("-", "").lower() for row in rows for name in re.findall(r"[\w-]+", row)}
+    assert named >= set(RULES)
 
 
 def test_readme_examples(pytestconfig: pytest.Config) -> None:
