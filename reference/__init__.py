@@ -23,6 +23,7 @@ from stepgauge.reference.adam_c import Adam_C as Adam_C
 from stepgauge.reference.adamw_c import AdamW_C as AdamW_C
 from stepgauge.reference.frog import Frog as Frog
 from stepgauge.reference.kfrog import KFrog as KFrog
+from stepgauge.reference.lion import Lion as Lion
 
 RULES: dict[str, type[Rule]] = by_name(
     rule for rule in tuple(vars().values()) if isinstance(rule, type) and issubclass(rule, Rule) and rule is not Rule
