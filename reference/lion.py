@@ -29,7 +29,7 @@ class Lion(Rule):
 
     same_as: ClassVar[Mapping[str, str]] = {"released": "published"}
     bounded_step: ClassVar[bool] = True
-    required_checks: ClassVar[int] = 4
+    required_checks: ClassVar[int] = 12
 
     class State(NamedTuple):
         exp_avg: Array  # m, shape and dtype of p

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stepgauge.properties.gauge.checks.options import Level, Options
+from stepgauge.properties.gauge.checks.registry import load_checks
 from stepgauge.properties.gauge.examine import examine
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.verdicts.report import Report
@@ -69,6 +70,11 @@ def test_misreadings_diverge_and_legal_ports_conform(rule: str) -> None:
     assert not _survivors(_survivors(_of(rule, MISREADINGS)[::SAMPLE], "quick"))
     assert not _alarms(_of(rule, PORTS), level="quick")
     assert not _alarms(_of(rule, REORDERINGS)[::SAMPLE], only="trajectory/*", level="quick")
+
+
+@pytest.mark.parametrize("law", [check.id for check in load_checks() if check.id.startswith("law/sign/")])
+def test_laws_of_signs_can_be_broken(law: str) -> None:
+    assert any(_report(port, only=law).verdict == "diverges" for port in _of("lion", MISREADINGS))
 
 
 @pytest.mark.slow

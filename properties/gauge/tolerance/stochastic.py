@@ -40,7 +40,7 @@ EXACT = {
 
 
 class Decision(NamedTuple):
-    """What the text decided: comparisons, as the bytes of an array of booleans; signs; or which item is the smallest."""
+    """What the text decided: comparisons, as the bytes of an array of booleans; signs; or which item is smallest."""
 
     place: str
     outcome: bytes | tuple[int, ...] | int
