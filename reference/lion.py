@@ -5,7 +5,8 @@ momentum starts at zero and is not corrected for its bias; the decay is decouple
 zero, so is its sign.
 
 The step is bounded: an infinite gradient moves its coordinate by lr, as any other does, and makes its momentum
-infinite for good.
+infinite for good. The sign of NaN is NaN, as NumPy has it; torch has 0, so that a port in torch stops moving the
+coordinate instead.
 
 released differs from published in: nothing but the order of decay and step, which is rounding (lion-pytorch 0.2.5,
 measured; google/automl's own lion for torch and optax, read). Of lion-pytorch's options `decoupled_weight_decay` is

@@ -93,9 +93,9 @@ def _settings(rule: str, fixed: Hyperparameters) -> Iterator[Hyperparameters]:
     record = RULES[rule]
     for k in range(ATTEMPTS):
         names = enumerate(record.hyperparameter_names())
-        tried = {name: _value(record.hyperparameter(name).drawn, k, shift) for shift, name in names} | fixed
+        tried = {name: _value(record.hyperparameter(name).drawn, k, shift) for shift, name in names}
         try:
-            settings = record(**tried).hyperparameters()
+            settings = record(**{**tried, **fixed}).hyperparameters()
         except ValueError:
             continue
         if settings["lr"] * settings.get("weight_decay", 0.0) <= 1 - min(settings.get("momentum", 0.0), 1):

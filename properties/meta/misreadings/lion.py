@@ -65,13 +65,6 @@ class LionSwappedBetas(LionPort):
         super().update(p, g, {**group, "betas": group["betas"][::-1]})
 
 
-class LionOneBeta(LionPort):
-    """Takes beta1 for the average too where the rule takes beta2."""
-
-    def accumulate(self, state: State, g: Tensor, group: Group) -> None:
-        super().accumulate(state, g, {**group, "betas": (group["betas"][0],) * 2})
-
-
 class LionStoresInterpolation(LionPort):
     """Keeps the interpolated gradient as the average where the rule averages by beta2."""
 
@@ -327,7 +320,6 @@ class LionSharedAverage(LionPort):
 
 MISREADINGS = (
     LionSwappedBetas,
-    LionOneBeta,
     LionStoresInterpolation,
     LionStoresDirection,
     LionAveragesFirst,

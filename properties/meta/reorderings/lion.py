@@ -25,16 +25,6 @@ class LionLerp(LionPort):
         state["exp_avg"].lerp_(g, 1 - group["betas"][1])
 
 
-class LionLerpFromGradient(LionPort):
-    """Interpolates from the gradient towards the average, with one difference for both."""
-
-    def interpolated(self, state: State, g: Tensor, group: Group) -> Tensor:
-        return g + group["betas"][0] * (state["exp_avg"] - g)
-
-    def accumulate(self, state: State, g: Tensor, group: Group) -> None:
-        state["exp_avg"] = g + group["betas"][1] * (state["exp_avg"] - g)
-
-
 class LionForeach(LionPort):
     """Takes the elementwise operations over all parameters of a group at once."""
 
@@ -183,7 +173,6 @@ class LionDoubleWeights(DoubleWeights, LionPort):
 
 REORDERINGS = (
     LionLerp,
-    LionLerpFromGradient,
     LionForeach,
     LionForeachLerp,
     LionDecayInStep,
