@@ -263,7 +263,7 @@ class LionCautiousDecay(LionPort):
     """Shrinks just the weights that the step takes towards zero where the rule shrinks all."""
 
     def decay(self, p: Tensor, u: Tensor, group: Group) -> None:
-        p.mul_(1 - group["lr"] * group["weight_decay"] * (u * p > 0))
+        p.mul_(1 - group["lr"] * group["weight_decay"] * (u * p > 0).to(p.dtype))
 
 
 class LionCautious(LionPort):
