@@ -284,8 +284,7 @@ class Search:
 
     def _cost(self, edits: Sequence[Edit]) -> float:
         """How much of the text an edit changes, in characters."""
-        hunks = self.source.hunks(edits)
-        return sum(_distance(h.before, h.after) for h in hunks)
+        return sum(_distance(before, after) for before, after in self.source.canonical_hunks(edits))
 
     def _confirmed(self, theory: Theory, *, exact: bool) -> tuple[int, int]:
         """On how many fresh problems with a divergence a theory holds, and how many of all it misses on the way.

@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stepgauge.properties.gauge.edits.expression_edits import Scope
+from stepgauge.properties.gauge.edits.file_text import FileText
 from stepgauge.properties.gauge.edits.statement_edits import Change, Coverage, Position, changes
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS
 from stepgauge.properties.gauge.problems.problem import Problem, trajectory
 from stepgauge.properties.gauge.tolerance.envelope import Envelope, Reference, amplitude_of, every_continuation
-from stepgauge.properties.gauge.tolerance.reference_copies import FEEDING, copy_modules, file_of
+from stepgauge.properties.gauge.tolerance.reference_copies import FEEDING, copy_modules, file_of, source_of
 from stepgauge.properties.gauge.tolerance.stochastic import AnyArithmetic, instrument
 from stepgauge.reference import RULES, Array, Rule
 
@@ -35,10 +36,20 @@ POOLS = ("nothing", "group", "all")
 
 
 class Hunk(NamedTuple):
-    """Lines of the reference that an edit replaces; either text may be empty."""
+    """Lines of a file that an edit replaces, as they stand there; either text may be empty.
+
+    `line` is the number of the first of them, or of the line before which others are added.
+    """
 
     file: str
     line: int
+    before: str
+    after: str
+
+
+class CanonicalHunk(NamedTuple):
+    """The same as `ast.unparse` prints it, which a change of layout leaves alone: what tables of edits name."""
+
     before: str
     after: str
 
@@ -58,6 +69,10 @@ class Piece:
     node: ast.FunctionDef | ast.AnnAssign
     live: Any
     scope: Scope
+
+    def __post_init__(self) -> None:
+        self.text = FileText(source_of(self.module), deepcopy(self.node))
+        self.canonical = _canonical(self.node)
 
     def install(self) -> None:
         """Put the tree, as it stands, into force."""
@@ -194,14 +209,32 @@ class EditableSource:
             return every_continuation(reference, *reference.envelope(), dtype)
 
     def hunks(self, edits: Sequence[Edit]) -> list[Hunk]:
-        """The edits as replaced lines."""
+        """The edits as replaced lines of the files."""
         found = []
-        for piece in dict.fromkeys(edit.piece for edit in edits):
-            before = _lines(piece.node)
-            with self.edited(edits):
-                after = [text for text, _ in _lines(piece.node)]
-            found += list(_differences(before, after, short(piece.module)))
+        with made(edits) as pieces:
+            for piece in pieces:
+                for start, before, after in _differences(piece.text.unedited, piece.text.edited(piece.node)):
+                    line = piece.node.lineno + start
+                    found.append(Hunk(short(piece.module), line, "\n".join(before), "\n".join(after)))
         return found
+
+    def canonical_hunks(self, edits: Sequence[Edit]) -> list[CanonicalHunk]:
+        """The edits as replaced lines of what `ast.unparse` prints."""
+        found = []
+        with made(edits) as pieces:
+            for piece in pieces:
+                for _, before, after in _differences(piece.canonical, _canonical(piece.node)):
+                    found.append(CanonicalHunk("\n".join(before), "\n".join(after)))
+        return found
+
+
+@contextmanager
+def made(edits: Sequence[Edit]) -> Iterator[Iterable[Piece]]:
+    """The edited pieces, with the edits in their trees but not in force."""
+    with ExitStack() as stack:
+        for edit in edits:
+            stack.enter_context(edit.change)
+        yield dict.fromkeys(edit.piece for edit in edits)
 
 
 @contextmanager
@@ -306,26 +339,16 @@ def _code(node: ast.FunctionDef, file: str) -> CodeType:
     return next(c for c in constants if isinstance(c, CodeType))
 
 
-def _lines(node: ast.stmt) -> list[tuple[str, int]]:
-    """The text of a statement, one line for each statement in it, with its line number."""
-    numbers: dict[str, int] = {}
-    for statement in ast.walk(node):
-        if isinstance(statement, ast.stmt):
-            numbers.setdefault(ast.unparse(statement).splitlines()[0].strip(), statement.lineno)
-    texts = [text.strip() for text in ast.unparse(node).splitlines()]
-    lines, number = [], node.lineno
-    for text in texts:
-        number = numbers.get(text, number)
-        lines.append((text, number))
-    return lines
+def _canonical(node: ast.stmt) -> list[str]:
+    return [line.strip() for line in ast.unparse(node).splitlines()]
 
 
-def _differences(before: Sequence[tuple[str, int]], after: Sequence[str], file: str) -> Iterator[Hunk]:
-    matcher = difflib.SequenceMatcher(None, [text for text, _ in before], after, autojunk=False)
+def _differences(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[int, Sequence[str], Sequence[str]]]:
+    """Where two texts differ: the index of the first line there, and the lines of each."""
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     for tag, a, b, c, d in matcher.get_opcodes():
         if tag != "equal":
-            line = before[min(a, len(before) - 1)][1]
-            yield Hunk(file, line, "\n".join(text for text, _ in before[a:b]), "\n".join(after[c:d]))
+            yield a, before[a:b], after[c:d]
 
 
 @cache

@@ -21,9 +21,14 @@ FEEDING = tuple(f"{PACKAGE}.{part}" for part in ("driver", "network", "layers"))
 Transformation = Callable[[str, ast.Module], ast.Module]
 
 
+def source_of(module: str) -> str:
+    """The text of a module of the reference."""
+    return inspect.getsource(importlib.import_module(module))
+
+
 def parse(module: str) -> ast.Module:
-    """The syntax tree of a module of the reference."""
-    return ast.parse(inspect.getsource(importlib.import_module(module)))
+    """Its syntax tree."""
+    return ast.parse(source_of(module))
 
 
 def file_of(module: str) -> str:
