@@ -12,7 +12,7 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 from functools import cached_property, partial
 from itertools import count
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -298,9 +298,11 @@ class Search:
             else:
                 missed += 1
                 unconfirmed += fresh.diverges
-            if confirmed == CONFIRMATIONS or unconfirmed > 1 or (exact and missed):
+                if exact or unconfirmed > 1:
+                    return 0, missed
+            if confirmed == CONFIRMATIONS:
                 break
-        return (0, missed) if unconfirmed > 1 or (exact and missed) else (confirmed, missed)
+        return confirmed, missed
 
     def _fresh(self) -> Iterator[FailingRun]:
         """Fresh problems that the target can be run on; they are drawn once."""
@@ -332,33 +334,50 @@ def values_at(source: EditableSource, problem: Problem, dialect: str, divergence
 
     None for a problem with layers, whose parameters the rule sees as parts of matrices.
     """
-    found: dict[str, Any] = {}
-    steps = [piece.live.__code__ for piece in source.own if getattr(piece.node, "name", "") == "step"]
-    loop = source.modules[DRIVER]._step.__code__  # over the parameters
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code is loop:
-            found.clear()
-        elif frame.f_code in steps:
-            if event == "return" and _parameter(frame, loop) == divergence.parameter:
-                found.update(frame.f_locals)
-            return trace
-        return None
-
+    observed = _Observed(source, divergence.parameter)
     before = replace(problem, gradients=problem.gradients[: divergence.step])
     if not problem.layers:
-        with np.errstate(all="ignore"), traced(trace):
+        with np.errstate(all="ignore"), traced(observed.trace):
             list(source.trajectory(before, source.groups(problem, dialect)))
-    return {name: shown for name, x in found.items() if (shown := _entry(x, divergence.index)) is not None}
+    found = {}
+    for name, x in observed.variables.items():
+        shown = _entry(x, divergence.index)
+        if shown is not None:
+            found[name] = shown
+    return found
 
 
-def _parameter(frame: FrameType | None, loop: CodeType) -> int:
-    """The parameter that a frame under the driver's loop is about."""
-    while frame is not None and frame.f_code is not loop:
-        frame = frame.f_back
-    assert frame is not None
-    index: int = frame.f_locals["i"]
-    return index
+class _Observed:
+    """The local variables of the rule's latest step of one parameter, seen from outside.
+
+    Which parameter a step is of is told by the array: the driver hands it to `Rule.step` as it was given it. Both call
+    it by the names of their public arguments, which a test of diagnoses holds.
+    """
+
+    def __init__(self, source: EditableSource, parameter: int) -> None:
+        self.variables: dict[str, Any] = {}
+        self._whole = source.modules[DRIVER].step.__code__  # a step of the whole model
+        self._steps = [piece.live.__code__ for piece in source.own if getattr(piece.node, "name", "") == "step"]
+        self._parameter = parameter
+        self._array: Any = None
+        self._outermost: FrameType | None = None  # a rule may step by another, which is given other arrays
+
+    def trace(self, frame: FrameType, _event: str, _: Any) -> Any:
+        if frame.f_code is self._whole:
+            self.variables.clear()
+            self._array = frame.f_locals["params"][self._parameter]
+        elif frame.f_code in self._steps:
+            if self._outermost is None and frame.f_locals["p"] is self._array:
+                self._outermost = frame
+            return self._trace_step if self._outermost else None
+        return None
+
+    def _trace_step(self, frame: FrameType, event: str, _: Any) -> Any:
+        if event == "return":
+            self.variables.update(frame.f_locals)
+            if frame is self._outermost:
+                self._outermost = None
+        return self._trace_step
 
 
 def _entry(x: Any, index: tuple[int, ...]) -> float | int | bool | None:
