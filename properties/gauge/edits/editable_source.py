@@ -50,7 +50,7 @@ class Hunk(NamedTuple):
 
 
 class CanonicalHunk(NamedTuple):
-    """The same as `ast.unparse` prints it, which a change of layout leaves alone: what tables of edits name."""
+    """The same as `ast.unparse` prints it, whatever the layout of the file: what tables of edits name."""
 
     before: str
     after: str
@@ -366,7 +366,7 @@ def short(module: str) -> str:
 
 
 def _code(node: ast.FunctionDef, file: str) -> CodeType:
-    """The code of a function, without its decorators and defaults, which an edit leaves alone."""
+    """The code of a function, without its decorators and defaults, which no edit changes."""
     arguments = ast.arguments(
         posonlyargs=[],
         args=[ast.arg(a.arg, lineno=1, col_offset=0) for a in node.args.args],

@@ -145,11 +145,11 @@ def _of_storage(function: ast.FunctionDef, coverage: Coverage) -> Iterator[Chang
     for statement in _statements(function):
         if not isinstance(statement, ast.Return):
             continue
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == f"{SELF}.State":
-                for k in range(len(node.args)):
+        for call in ast.walk(statement):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == f"{SELF}.State":
+                for k in range(len(call.args)):
                     for new in computed.values():
-                        yield Change(statement, node, "args", k, new)
+                        yield Change(statement, call, "args", k, new)
 
 
 def _statements(function: ast.FunctionDef) -> Iterator[ast.stmt]:

@@ -83,7 +83,7 @@ def copy_modules(
 def copy_rule(
     rule: type[Rule], transform: Transformation, names: Mapping[str, Any], stand_ins: Mapping[str, Any]
 ) -> type[Rule]:
-    """The class `rule` of a transformed copy of its text alone; see `copy_modules`."""
+    """The class `rule` of a transformed copy of only its own text; see `copy_modules`."""
     made = copy_modules([rule.__module__], transform, names, stand_ins, kept=set(FEEDING))
     copy: type[Rule] = getattr(made[rule.__module__], rule.__name__)
     return copy
