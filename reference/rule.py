@@ -150,6 +150,7 @@ class Rule(ABC):
     def init(self, p: Any) -> Any:
         """The state of a parameter before its first step."""
 
+    # Every rule and every method of one calls these p, g, s and pooled: edits of its text go by the names.
     @abstractmethod
     def step(self, p: Any, g: Any, s: Any, pooled: Sum | None = None) -> tuple[Any, Any]:
         """The parameter and its state after one step along gradient `g`; nothing is mutated."""
