@@ -1,5 +1,5 @@
 # On a fresh machine, `make check` and `make test` do all the set-up: an environment in .venv, the build, then their job.
-.PHONY: check test lint types imports clean
+.PHONY: check test lint types imports docs figures transcripts clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,6 +38,21 @@ imports: build/types
 build/types: .venv/ready
 	rm -rf $@
 	$(INSTALL) --no-deps --no-build-isolation --target $@ .
+
+# What the documents derive from data, and that data: `make docs` shows it, the others measure it (minutes for each rule;
+# RULES="adam lion" names some of them) and run the commands again.
+PAGES := README.md $(wildcard docs/*.md) properties/gauge/tolerance/README.md
+
+docs: .venv/ready
+	cog -r $(PAGES)
+
+figures: .venv/ready
+	python -m stepgauge.properties.meta.figures $(RULES)
+	$(MAKE) docs
+
+transcripts: .venv/peers
+	python -m stepgauge.properties.meta.transcripts
+	$(MAKE) docs
 
 # torch comes first: what depends on it would else choose another build of it.
 .venv/ready: pyproject.toml constraints.txt meson.build core/meson.build

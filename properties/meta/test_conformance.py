@@ -18,7 +18,8 @@ from stepgauge.properties.gauge.checks.runner import Runner
 from stepgauge.properties.gauge.examine import examine
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.verdicts.required_checks import required_of
-from stepgauge.reference import RULES, SGD, SGDP, Adam
+from stepgauge.reference import RULES, SGD, SGDP, Adam, Rule
+from stepgauge.reference.rule import by_name
 
 TESTS = """
 from stepgauge import conformance_checks
@@ -155,6 +156,12 @@ def test_what_a_rule_requires_is_there(rule: str) -> None:
     target = make_target(rule, RULES[rule], rule)
     deciding = [c for c in load_checks() if c.category in ("trajectory", "law") and c.applies(target)]
     assert len(deciding) == required_of(target)
+
+
+def test_a_rule_that_does_not_say_what_it_requires_is_refused() -> None:
+    unstated: Any = type("Unstated", (Rule,), {})
+    with pytest.raises(TypeError, match="Unstated has no required_laws: state how many laws a verdict on it rests"):
+        by_name([SGD, unstated])
 
 
 def test_a_lost_law_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:

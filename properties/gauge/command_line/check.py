@@ -69,7 +69,7 @@ def run(chosen: argparse.Namespace) -> int:
         if chosen.rule is not None:
             chosen.rule = known_rule(chosen.rule, or_none=True)
         require_device(chosen.device)
-        require_writable(chosen.json)
+        require_writable("--json", chosen.json)
         require_folder("--save", chosen.save)
     except UsageError as error:
         return usage_error(str(error))

@@ -63,9 +63,10 @@ class FailingRun:
     def is_rule(self, rule: str, dialect: str) -> bool:
         """Whether another rule, with the hyperparameters that it shares, computes about what the target does."""
         names = RULES[rule].hyperparameter_names()
-        shared = [
-            ParameterGroup({n: v for n, v in h.items() if n in names}, members) for h, members in self.problem.groups
-        ]
+        shared = []
+        for hyperparameters, members in self.problem.groups:
+            own = {name: value for name, value in hyperparameters.items() if name in names}
+            shared.append(ParameterGroup(own, members))
         problem = replace(self.problem, rule=rule, groups=tuple(shared))
         try:
             with np.errstate(all="ignore"):
@@ -93,8 +94,9 @@ class FailingRun:
     def _nudged(self, change: float) -> Array:
         """What the target computes if every gradient is off by about this, always in the same direction."""
         rng = np.random.default_rng(0)
-        gradients = [
-            [None if g is None else g * (1 + change * rng.standard_normal(g.shape)) for g in grads]
-            for grads in self.problem.gradients
-        ]
+
+        def nudged(g: Array | None) -> Array | None:
+            return None if g is None else g * (1 + change * rng.standard_normal(g.shape))
+
+        gradients = [list(map(nudged, grads)) for grads in self.problem.gradients]
         return self.target.run(replace(self.problem, gradients=gradients, recipe=None), self.dtype)

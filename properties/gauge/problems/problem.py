@@ -59,6 +59,11 @@ class Problem:
             column -= p.size
         raise IndexError(column)
 
+    def cut(self, row: Array) -> list[Array]:
+        """A row of a trajectory as parameters."""
+        ends = np.cumsum([p.size for p in self.initial])
+        return [part.reshape(p.shape) for part, p in zip(np.split(row, ends[:-1]), self.initial, strict=True)]
+
     def seen_in(self, t: int, dtype: str = "float64") -> dict[int, Seen]:
         """What the layers saw in step t (from 0)."""
         return {i: Seen(*(x.astype(dtype) for x in s)) for i, s in self.seen[t].items()} if self.layers else {}

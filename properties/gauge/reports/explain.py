@@ -28,7 +28,7 @@ def rules_table() -> Table:
     for heading in ("rule", "hyperparameters", "dialects", "source"):
         table.add_column(heading, overflow="fold")
     for name, rule in RULES.items():
-        table.add_row(name, _signature(rule), _dialects(rule), _source(rule))
+        table.add_row(name, _signature(rule), dialects_in_words(rule), _source(rule))
     return table
 
 
@@ -37,7 +37,8 @@ def _signature(rule: type[Rule]) -> str:
     return ", ".join(f"{n}={defaults[n]}" if n in defaults else n for n in rule.hyperparameter_names())
 
 
-def _dialects(rule: type[Rule]) -> str:
+def dialects_in_words(rule: type[Rule]) -> str:
+    """The names of all dialects; of a name for one of the others, which."""
     return ", ".join([*rule.dialects, *(f"{name} (= {same})" for name, same in rule.same_as.items())])
 
 
@@ -50,7 +51,7 @@ def _source(rule: type[Rule]) -> str:
 def explanation(rule: str) -> RenderableType:
     """The text of a rule and of the parts it uses, with their citations."""
     modules = list(dict.fromkeys(_modules(RULES[rule].__module__)))
-    parts: list[RenderableType] = [Text(f"{rule}: dialects {_dialects(RULES[rule])}", style="bold")]
+    parts: list[RenderableType] = [Text(f"{rule}: dialects {dialects_in_words(RULES[rule])}", style="bold")]
     parts += [Text(f"{differences(rule)}\n")] if differences(rule) else [Text()]
     for module in modules:
         source = inspect.getsource(sys.modules[module])

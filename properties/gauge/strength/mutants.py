@@ -104,7 +104,7 @@ def _strength_of(rule: str, dialect: str, level: Level) -> Strength:
             survived = _survives(source, edits, trials)
             mutants += survived is not None
             survivors += [edits] if survived else []
-        explained = [_explained(source.hunks(edits), rule, dialect) for edits in survivors]
+        explained = [_explained(source, edits, rule, dialect) for edits in survivors]
     return Strength(rule, dialect, mutants, explained)
 
 
@@ -125,7 +125,7 @@ def _survives(source: EditableSource, edits: Sequence[Edit], trials: list[Trial]
                     return False
     except (SyntaxError, TypeError, ValueError):
         return None
-    return True if source.hunks(edits) else None
+    return True if source.canonical_hunks(edits) else None
 
 
 @cache
@@ -134,9 +134,10 @@ def _reasons() -> list[dict[str, Any]]:
     return found
 
 
-def _explained(hunks: Sequence[Hunk], rule: str, dialect: str) -> Survivor:
+def _explained(source: EditableSource, edits: Sequence[Edit], rule: str, dialect: str) -> Survivor:
     """A survivor with the first reason that is given for all of its lines."""
-    before, after = ("\n".join(lines) for lines in zip(*((h.before, h.after) for h in hunks), strict=True))
+    before, after = ("\n".join(lines) for lines in zip(*source.canonical_hunks(edits), strict=True))
+    hunks = source.hunks(edits)
     for entry in _reasons():
         meant = rule in entry.get("rules", [rule]) and dialect in entry.get("dialects", [dialect])
         if meant and _like(before, entry["before"]) and _like(after, entry["after"]):

@@ -332,13 +332,21 @@ def _geometry(recorded: Mapping[str, Any]) -> Convolution:
 
 
 def write(case: Case, source: Mapping[str, Any], file: Path) -> None:
-    """Write a file of one case, as `read` reads it; `source` says where it comes from.
+    """Write a file of one case; see `write_all`."""
+    write_all([case], source, file)
+
+
+def write_all(cases: Sequence[Case], source: Mapping[str, Any], file: Path) -> None:
+    """Write a file of cases that have rule, dialect and precision in common, as `read` reads it.
+
+    `source` says where they come from.
 
     Raises:
         VectorError: a number in it is not finite, which JSON does not have.
     """
-    about = {"rule": case.problem.rule, "dialect": case.dialect, "dtype": case.dtype, "source": source}
-    document = {"schema": SCHEMA, **about, "cases": [_recorded(case)]}
+    first = cases[0]
+    about = {"rule": first.problem.rule, "dialect": first.dialect, "dtype": first.dtype, "source": source}
+    document = {"schema": SCHEMA, **about, "cases": [_recorded(case) for case in cases]}
     try:
         text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
@@ -367,6 +375,10 @@ def _recorded(case: Case) -> dict[str, Any]:
             {**layer._asdict(), "geometry": layer.geometry and asdict(layer.geometry)} for layer in problem.layers
         ],
         "steps": [_recorded_step(case, t) for t in range(len(case.params))],
+        "final_state": [
+            {name: x.ravel().tolist() for name, x in fields.items()}
+            for fields in case.states.get(len(case.params) - 1, [])
+        ],
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from enum import StrEnum
+from textwrap import dedent
 from typing import NamedTuple
 
 from stepgauge.properties.gauge.checks.results import SCORES, Category, Result, Status
@@ -166,8 +167,10 @@ def diff(hunks: Sequence[Hunk]) -> Iterator[Line]:
     """Edits as a diff."""
     for hunk in hunks:
         yield (Part(f"  {hunk.file}:{hunk.line}", Style.REMARK),)
-        yield from ((Part(f"    - {line}", Style.BAD),) for line in hunk.before.splitlines())
-        yield from ((Part(f"    + {line}", Style.GOOD),) for line in hunk.after.splitlines())
+        before, after = hunk.before.splitlines(), hunk.after.splitlines()
+        lines = dedent("\n".join([*before, *after])).split("\n")
+        yield from ((Part(f"    - {line}", Style.BAD),) for line in lines[: len(before)])
+        yield from ((Part(f"    + {line}", Style.GOOD),) for line in lines[len(before) :])
 
 
 def _value(value: float | bool) -> str:
