@@ -53,7 +53,7 @@ class Adai(Rule):
     def second_moment(self, p: Array, g: Array, s: State) -> tuple[Array, Array, Array]:
         """The gradient with coupled decay, v, and v corrected for its bias."""
         beta2, t = self.betas[1], s.step + 1
-        g = g + self.weight_decay * p if self.weight_decay and not self.decoupled else g
+        g = g if self.decoupled else g + self.weight_decay * p
         v = beta2 * s.exp_avg_sq + (1 - beta2) * g * g
         return g, v, v / (1 - beta2**t)
 

@@ -104,6 +104,6 @@ class Frog(Rule):
         lr = self.lr * self.lr_other_ratio
         M, e = self.momenta(g, s)
         if self.dialect == "released":
-            e = e + self.weight_decay * p if self.weight_decay else e
+            e = e + self.weight_decay * p
             return p - lr * e, self.State(s.step + 1, M if self.nesterov else e)
         return (1 - self.lr * self.weight_decay) * p - lr * e, self.State(s.step + 1, M)

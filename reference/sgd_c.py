@@ -32,4 +32,4 @@ class SGD_C(Critical):
         return SGD(self.lr, momentum, self.dampening, nesterov=self.nesterov)
 
     def stored(self, p: Array, g: Array) -> Array:
-        return g + self.weight_decay * p if self.weight_decay else g
+        return g + self.weight_decay * p
