@@ -94,7 +94,8 @@ def test_every_check_is_a_test_and_fails_for_itself(outcomes: Callable[..., dict
     assert found["trajectory/float64"] == FAILED
     assert found["trajectory/float32"] == XFAILED
     assert found["interface/defaults"] == found["established"] == PASSED
-    assert found.keys() == _tests(Adam, "adam").keys()
+    skipped = {"trajectory/forms"}  # it offers none; pytest lists a skipped test without its id
+    assert found.keys() | skipped == _tests(Adam, "adam").keys()
 
 
 @pytest.mark.parametrize(
