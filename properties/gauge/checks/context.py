@@ -224,18 +224,19 @@ class Context:
         return problems_of(
             self.target.rule,
             per_focus,
-            self.options.seed,
+            constraints.pop("seed", self.options.seed),
             fixed=fixed,
             maximize=maximize,
             without=frozenset(self.refused) & OPTIONAL_LAYERS.keys(),
             **constraints,
         )
 
-    def training_problems(self) -> list[Problem]:
-        """Problems in which what a scheduler may move on this target moves."""
+    def training_problems(self, seed: int | None = None) -> list[Problem]:
+        """Problems in which what a scheduler may move on this target moves; other ones for another seed."""
         rule = self.target.rule
         names = [name for name in movable(rule) if name in self.target.schedulable and name not in self.fixed]
-        recipes = self.recipes(TRAINING_PROBLEMS[self.options.level], foci={"training": focus_of(rule)})
+        count, seed = TRAINING_PROBLEMS[self.options.level], self.options.seed if seed is None else seed
+        recipes = self.recipes(count, foci={"training": focus_of(rule)}, seed=seed)
         return [expand(as_in_training(recipe, names, self.fixed, k)) for k, recipe in enumerate(recipes)]
 
     def problems(self, per_focus: int | None = None, **constraints: Any) -> list[Problem]:

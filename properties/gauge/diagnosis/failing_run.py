@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import worst_of
+from stepgauge.properties.gauge.checks.comparison import compare, worst_of
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource
 from stepgauge.properties.gauge.problems.problem import Problem, distance, trajectory
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
@@ -44,8 +44,21 @@ class FailingRun:
 
     def confirms(self, source: EditableSource, edits: Sequence[Edit]) -> bool:
         """Whether the target is within what rounding may do to the edited text."""
-        found = source.envelopes(self.problem, self.dialect, edits, self.dtype)
-        return any(worst_of(self.got, e.centre, e.allowed(self.dtype)).share <= 1 for e in found)
+        for envelope in source.envelopes(self.problem, self.dialect, edits, self.dtype):
+            allowed = envelope.allowed(self.dtype)
+            if (
+                self._says_something(envelope.centre, allowed)
+                and worst_of(self.got, envelope.centre, allowed).share <= 1
+            ):
+                return True
+        return False
+
+    def _says_something(self, centre: Array, allowed: Array) -> bool:
+        """Whether an allowance tells a text from others: one that is not finite, or as large as the way, fits anybody."""
+        start = np.concatenate([p.ravel() for p in self.problem.initial])
+        with np.errstate(all="ignore"):
+            way = max(float(np.nanmax(np.abs(x - start), initial=0.0)) for x in (self.got, centre))
+        return bool(np.isfinite(allowed).all()) and float(np.max(allowed, initial=0.0)) < way
 
     @cached_property
     def diverges(self) -> bool:
@@ -73,6 +86,16 @@ class FailingRun:
                 return self._follows(trajectory(problem, problem.rule_groups(RULES[rule], dialect)))
         except (TypeError, ValueError):  # it needs others, or refuses these
             return False
+
+    def is_reference_on(self, problem: Problem) -> bool:
+        """Whether the target computes here about what the reference computes on another problem."""
+        groups = problem.rule_groups(RULES[problem.rule], self.dialect)
+        with np.errstate(all="ignore"):
+            return self._follows(trajectory(problem, groups))
+
+    def follows_on(self, problem: Problem) -> bool:
+        """Whether the target follows the reference on another problem."""
+        return self.dialect not in compare(self.target, problem, self.dtype, (self.dialect,)).divergences
 
     def within(self, roundoff: float) -> bool:
         """Whether the target is within what rounding in a coarser precision may do to the reference."""

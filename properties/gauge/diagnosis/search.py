@@ -19,6 +19,7 @@ import numpy as np
 
 from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, compare
 from stepgauge.properties.gauge.checks.context import Context
+from stepgauge.properties.gauge.diagnosis.conduct import conducts_of
 from stepgauge.properties.gauge.diagnosis.failing_run import COARSER, FailingRun
 from stepgauge.properties.gauge.edits.editable_source import (
     DRIVER,
@@ -109,7 +110,9 @@ class Search:
         first = self._failing_run(smallest)
         kin = self._kin(found, first)
         singles: list[Misreading] = []
-        cause = None
+        cause = self._conduct(found, first)
+        if cause:
+            return cause
         for more in self._singles(first):
             singles = self._ranked([*singles, *more])
             cause = self._first_cause(found, singles)
@@ -169,6 +172,19 @@ class Search:
                     cause = self._proved(found, theory)
                     if cause:
                         return cause
+        return None
+
+    def _conduct(self, found: Diagnosis, first: FailingRun) -> Diagnosis | None:
+        """What the target does around the rule's text, if that explains it."""
+        problems = [run.problem for run in self.failing_runs]
+        moved = dict.fromkeys(change.name for problem in problems for change in problem.changes)
+        scheduled = ["lr"] if any(len(set(problem.schedule)) > 1 for problem in problems) else []
+        for conduct in conducts_of(first.problem, [*scheduled, *moved]):
+            if conduct.shows(first):
+                hunk = Hunk(short(DRIVER), 1, conduct.before, conduct.after)
+                cause = self._proved(found, Theory([hunk], conduct.name, "", conduct.shows, conduct.shows))
+                if cause:
+                    return cause
         return None
 
     def _coarse(self, found: Diagnosis) -> Diagnosis | None:
@@ -332,6 +348,8 @@ class Search:
         """Problems of every focus, then more of those in which the target was seen to diverge."""
         target, seed = self.context.target, self.context.options.seed + SEED
         often = {o.problem.recipe.focus for o in self.failing if o.problem.recipe} & foci_of(target.rule).keys()
+        if any(o.problem.changes or o.problem.in_place for o in self.failing):
+            yield from self.context.training_problems(seed)
         draw = partial(problems_of, target.rule, fixed=self.context.fixed, maximize=target.takes_maximize)
         yield from map(expand, draw(1, seed))
         for k, each in enumerate((4, 8, 16, 32), 1):
