@@ -46,15 +46,13 @@ class FailingRun:
         """Whether the target is within what rounding may do to the edited text."""
         for envelope in source.envelopes(self.problem, self.dialect, edits, self.dtype):
             allowed = envelope.allowed(self.dtype)
-            if (
-                self._says_something(envelope.centre, allowed)
-                and worst_of(self.got, envelope.centre, allowed).share <= 1
-            ):
+            fits = worst_of(self.got, envelope.centre, allowed).share <= 1
+            if fits and self._says_something(envelope.centre, allowed):
                 return True
         return False
 
     def _says_something(self, centre: Array, allowed: Array) -> bool:
-        """Whether an allowance tells a text from others: one that is not finite, or as large as the way, fits anybody."""
+        """Whether an allowance tells texts apart: one that is not finite, or as large as the way, fits any of them."""
         start = np.concatenate([p.ravel() for p in self.problem.initial])
         with np.errstate(all="ignore"):
             way = max(float(np.nanmax(np.abs(x - start), initial=0.0)) for x in (self.got, centre))
