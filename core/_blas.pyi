@@ -1,0 +1,6 @@
+from stepgauge.reference import Array
+
+def product(
+    a: Array, b: Array, c: Array, *, transpose_a: bool = False, transpose_b: bool = False, add: bool = False
+) -> None: ...
+def gram_matrix(a: Array, c: Array, *, transpose: bool = False) -> None: ...

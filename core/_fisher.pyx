@@ -1,0 +1,446 @@
+"""Batched conjugate gradients on row-wise Fisher matrices: see `stepgauge.reference.frog` for the mathematics.
+
+A layer has C systems F_j w_j = e_j, one for each output, with F_j = X' diag(S_j) X + tau I in D unknowns, of which N
+samples are seen. There are two ways to the same iterates:
+
+- In *parameter space* the vectors w, r, p have D entries. An iteration is two products with X, 4 N D C operations for
+  all rows, and the last is one: it needs no A p, since p'Ap = sum(S (X p)^2) + tau p'p.
+- In *sample space* every vector of the Krylov space is a multiple of e plus X' q, and stays so: what is kept of p is the
+  multiple, the N coordinates q, and X p. Since X A p = (X X') (S X p) + tau X p, an iteration is one product with the
+  N x N matrix X X', and inner products of vectors with D entries follow from those of their coordinates. X itself is
+  multiplied three times: for X X', for X e, and for the solution. That is the cheaper way where N is well below D.
+
+Per row there is a handful of scalars, kept in double precision. Rows are independent of one another.
+"""
+
+from math import isfinite
+from numbers import Integral
+
+import numpy as np
+
+from cython cimport floating
+from libc.math cimport sqrt
+from libc.string cimport memcpy, memset
+
+from _blas cimport clear, gram, multiply
+from _sums cimport dot
+
+from stepgauge.core._fisher_arrays import matrices, require_system
+
+FORMS = ("parameter", "sample")
+
+cdef Py_ssize_t BLOCK = 1 << 18  # entries of X that are multiplied at a time: what a second-level cache holds
+cdef Py_ssize_t ROWS = 256  # systems that are solved at a time in sample space
+# In sample space r'r is a difference of terms of the size of e'e, and has their rounding errors. A row whose residual
+# falls below 1/128 of its start before it is done is solved again in parameter space.
+cdef double LOST = 128.0**-2
+
+
+cdef struct Settings:
+    int iterations
+    double tau, eps
+    bint guarded  # a quotient is 0 where its denominator is not above 0
+
+
+cdef struct Row:  # a system in sample space; p, r and w are each a multiple of e plus X' times coordinates
+    double p_e, r_e, w_e  # those multiples
+    double ee, rr, pp, er, ep  # inner products
+    double rp  # of the residual and the direction before: 0 but for eps
+    double alpha
+
+
+def solve_fisher(X, S, e, tau, num_iters, denom_eps=0.0, *, guarded=True, form=None):
+    """The solutions W of F_j w_j = e_j after `num_iters` conjugate gradients from 0, F_j = X' diag(S_j) X + tau I.
+
+    Args:
+        X: the inputs, shape (N, D), float32 or float64; all arrays are only read, and copied if not C-contiguous.
+        S: the weights of the samples for every row, shape (N, C), not negative; of X's dtype.
+        e: the right-hand sides, shape (C, D); of X's dtype.
+        tau: the damping.
+        num_iters: how many iterations; there is no early stop.
+        denom_eps: added to both denominators of an iteration.
+        guarded: a quotient is 0 where its denominator is not above 0, so that an exhausted row stays where it is.
+        form: "parameter" or "sample" space (see the module); None for the one with fewer operations.
+
+    Returns:
+        W, of e's shape and dtype, equal to `conjugate_gradients` of the reference up to rounding.
+
+    Working memory beside S and W, in entries: 3 C D + 2 C max(2^18 / D, 256) in parameter space, N^2 + 2048 N in sample
+    space. The GIL is released; products run in as many threads as BLAS is allowed.
+
+    Raises:
+        TypeError: an array is not as above.
+        ValueError: neither is a shape, or a number.
+
+    >>> X, S, e = np.eye(2), np.array([[1.0], [3.0]]), np.array([[2.0, 4.0]])
+    >>> solve_fisher(X, S, e, tau=1.0, num_iters=2)
+    array([[1., 1.]])
+    """
+    X, S, e = matrices(X=X, S=S, e=e)
+    require_system(X, e, S=S)
+    settings = checked_settings(tau, num_iters, denom_eps, guarded)
+    return solved(X, np.ascontiguousarray(S.T), e, settings, form)[0]
+
+
+def natural_direction(e, X, Y, scale, tau, num_iters, denom_eps=0.0, *, guarded=True, form=None):
+    """FROG's direction F_j^-1 e_j / sqrt(<F_j^-1 e_j, e_j>) for every row, F_j normalised and damped.
+
+    Args:
+        e: the momentum, shape (C, D).
+        X: the inputs, shape (N, D).
+        Y: the signals, shape (N, C).
+        scale: multiplies the squared signals; matters beside denom_eps only.
+        tau, num_iters, denom_eps, guarded, form: as of `solve_fisher`.
+
+    Returns:
+        The direction, of e's shape and dtype.
+
+    Raises:
+        TypeError, ValueError: as `solve_fisher`.
+    """
+    X, Y, e = matrices(X=X, Y=Y, e=e)
+    require_system(X, e, Y=Y)
+    settings = checked_settings(tau, num_iters, denom_eps, guarded)
+    S = np.empty((len(e), len(X)), X.dtype)
+    if X.dtype == np.float32:
+        weigh_samples[float](X, Y, S, scale, settings)
+    else:
+        weigh_samples[double](X, Y, S, scale, settings)
+    W, inner = solved(X, S, e, settings, form)
+    if X.dtype == np.float32:
+        normalise[float](W, inner, settings)
+    else:
+        normalise[double](W, inner, settings)
+    return W
+
+
+def solve_shared(X, scale, e, tau, num_iters, denom_eps, *, form=None):
+    """The solutions W of A w_j = e_j after `num_iters` unguarded iterations, A = scale X' X + tau I for all rows.
+
+    Args:
+        X, e, tau, num_iters, denom_eps: as of `solve_fisher`.
+        scale: multiplies the second moment of the inputs.
+        form: "matrix", in which it is formed, or "sample" space; None for the one with fewer operations.
+
+    Returns:
+        W, of e's shape and dtype, and the diagonal of scale X' X, shape (D,).
+
+    Raises:
+        TypeError, ValueError: as `solve_fisher`.
+    """
+    X, e = matrices(X=X, e=e)
+    require_system(X, e)
+    settings = checked_settings(tau, num_iters, denom_eps, False)
+    (N, D), C, k = X.shape, len(e), settings.iterations
+    if form is None:
+        form = "sample" if operations_in_samples(N, D, C, k) < N * D * D + 2 * k * D * D * C else "matrix"
+    variances = scale * np.einsum("nd,nd->d", X, X)
+    if form == "sample":
+        return solved(X, np.full((C, N), scale, X.dtype), e, settings, form)[0], variances
+    A, W = np.empty((D, D), X.dtype), np.empty_like(e)
+    if e.size and X.dtype == np.float32:
+        solve_formed[float](X, scale, A, e, W, settings)
+    elif e.size:
+        solve_formed[double](X, scale, A, e, W, settings)
+    return W, variances
+
+
+def cheaper_form(samples, cols, rows, iterations):
+    """The form with fewer operations, "parameter" or "sample"."""
+    in_parameters = (4 * iterations - 2) * samples * cols * rows
+    return "sample" if operations_in_samples(samples, cols, rows, iterations) < in_parameters else "parameter"
+
+
+def operations_in_samples(N, D, C, k):
+    """The operations of k iterations in sample space: X X' (half of it, by symmetry), X e and X' q, and k - 1 times K."""
+    return N * N * D + 4 * N * D * C + 2 * (k - 1) * N * N * C
+
+
+cdef solved(X, S, e, Settings settings, form):
+    """The solutions and their inner products with e; S has a row for each system."""
+    if form is None:
+        form = cheaper_form(X.shape[0], X.shape[1], e.shape[0], settings.iterations)
+    elif form not in FORMS:
+        raise ValueError(f"Invalid form: {form!r} (must be {' or '.join(map(repr, FORMS))}, or None)")
+    W, inner = np.empty_like(e), np.zeros(len(e))
+    if e.size and X.dtype == np.float32:
+        solve_in[float](form, X, S, e, W, inner, settings)
+    elif e.size:
+        solve_in[double](form, X, S, e, W, inner, settings)
+    return W, inner
+
+
+cdef int solve_in(form, X, S, e, floating[:, ::1] W, double[::1] inner, Settings settings) except -1:
+    if form == "parameter":
+        solve_in_parameters[floating](X, S, e, W, inner, settings, False)
+        return 0
+    lost = np.zeros(len(e), np.uint8)
+    solve_in_samples[floating](X, S, e, W, inner, lost, settings)
+    again = np.flatnonzero(lost)
+    if again.size:
+        W_again, inner_again = np.empty((again.size, e.shape[1]), e.dtype), np.empty(again.size)
+        solve_in_parameters[floating](X, S[again], e[again], W_again, inner_again, settings, False)
+        np.asarray(W)[again], np.asarray(inner)[again] = W_again, inner_again
+    return 0
+
+
+cdef int solve_formed(
+    const floating[:, ::1] X, scale, floating[:, ::1] A, e, floating[:, ::1] W, Settings settings
+) except -1:
+    """Solutions with the one matrix A = scale X' X."""
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1]
+    with nogil:
+        gram(True, D, N, &X[0, 0], D, &A[0, 0])
+    matrix = np.asarray(A)
+    matrix *= scale
+    solve_in_parameters[floating](A, A, e, W, np.empty(len(e)), settings, True)
+    return 0
+
+
+cdef int solve_in_parameters(
+    const floating[:, ::1] X, const floating[:, ::1] S, const floating[:, ::1] e, floating[:, ::1] W,
+    double[::1] inner, Settings c, bint formed,
+) except -1:
+    """Solutions in parameter space; with `formed`, X is the matrix itself, and S is not looked at."""
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = e.shape[0], j
+    cdef Py_ssize_t block = min(N, max(BLOCK // D, 256))
+    cdef floating[:, ::1] R = e.copy(), P = e.copy()
+    cdef floating[:, ::1] AP = np.empty_like(R), Z = np.empty((2 * C, block), np.asarray(R).dtype)
+    cdef double[::1] rr = np.empty(C), curvature = np.empty(C)
+    cdef double alpha, residual
+    cdef int i
+    cdef bint last
+    with nogil:
+        memset(&W[0, 0], 0, C * D * sizeof(floating))
+        for j in range(C):
+            rr[j] = dot(&e[j, 0], &e[j, 0], D)
+        for i in range(c.iterations):
+            last = i == c.iterations - 1
+            if formed:
+                apply_matrix(X, P, AP, curvature)
+            else:
+                apply_fisher(X, S, P, AP, Z, block, curvature, last)
+            for j in range(C):
+                alpha = curvature[j] + c.tau * dot(&P[j, 0], &P[j, 0], D)
+                alpha = quotient(rr[j], alpha + c.eps, c.guarded)
+                advance(&W[j, 0], alpha, &P[j, 0], D)
+                if last:
+                    continue
+                retreat(&R[j, 0], alpha, &AP[j, 0], c.tau, &P[j, 0], D)
+                residual = dot(&R[j, 0], &R[j, 0], D)
+                turn(&P[j, 0], &R[j, 0], quotient(residual, rr[j] + c.eps, c.guarded), D)
+                rr[j] = residual
+        for j in range(C):
+            inner[j] = dot(&W[j, 0], &e[j, 0], D)
+    return 0
+
+
+cdef void apply_fisher(
+    const floating[:, ::1] X, const floating[:, ::1] S, const floating[:, ::1] P, floating[:, ::1] AP,
+    floating[:, ::1] room, Py_ssize_t block, double[::1] curvature, bint curvature_only,
+) noexcept nogil:
+    """AP_j = X' diag(S_j) X p_j and p_j' AP_j; block by block, so that X is in the cache when it is used again."""
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = P.shape[0], first, count, j
+    cdef floating* Z
+    cdef floating* T
+    clear(&AP[0, 0], C, D, D)
+    for j in range(C):
+        curvature[j] = 0
+    first = 0
+    while first < N:
+        count = min(block, N - first)
+        Z, T = &room[0, 0], &room[C, 0]
+        multiply(False, True, C, count, D, &P[0, 0], D, &X[first, 0], D, False, Z, count)
+        for j in range(C):
+            weigh(T + j * count, &S[j, first], Z + j * count, count)
+            curvature[j] += dot(T + j * count, Z + j * count, count)
+        if not curvature_only:
+            multiply(False, False, C, D, count, T, count, &X[first, 0], D, True, &AP[0, 0], D)
+        first += count
+
+
+cdef void apply_matrix(
+    const floating[:, ::1] A, const floating[:, ::1] P, floating[:, ::1] AP, double[::1] curvature
+) noexcept nogil:
+    """AP_j = A p_j and p_j' AP_j."""
+    cdef Py_ssize_t D = P.shape[1], C = P.shape[0], j
+    multiply(False, False, C, D, D, &P[0, 0], D, &A[0, 0], D, False, &AP[0, 0], D)
+    for j in range(C):
+        curvature[j] = dot(&P[j, 0], &AP[j, 0], D)
+
+
+cdef int solve_in_samples(
+    const floating[:, ::1] X, const floating[:, ::1] S, const floating[:, ::1] e, floating[:, ::1] W,
+    double[::1] inner, unsigned char[::1] lost, Settings settings,
+) except -1:
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = e.shape[0], first
+    cdef Py_ssize_t block = min(C, ROWS)
+    cdef floating[:, ::1] K = np.empty((N, N), np.asarray(W).dtype), room = np.empty((8 * block, N), np.asarray(W).dtype)
+    cdef unsigned char[::1] raw = np.empty(block * sizeof(Row), np.uint8)
+    with nogil:
+        gram(False, N, D, &X[0, 0], D, &K[0, 0])
+        first = 0
+        while first < C:
+            solve_block_in_samples(X, K, S, e, W, inner, lost, settings, first, min(block, C - first), room, <Row*>&raw[0])
+            first += block
+    return 0
+
+
+cdef void solve_block_in_samples(
+    const floating[:, ::1] X, const floating[:, ::1] K, const floating[:, ::1] S, const floating[:, ::1] e,
+    floating[:, ::1] W, double[::1] inner, unsigned char[::1] lost, Settings c, Py_ssize_t first, Py_ssize_t count,
+    floating[:, ::1] room, Row* rows,
+) noexcept nogil:
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], size = count * N, j
+    cdef floating* XE = &room[0, 0]
+    cdef floating* XP = XE + size
+    cdef floating* XR = XP + size
+    cdef floating* P = XR + size
+    cdef floating* R = P + size
+    cdef floating* V = R + size
+    cdef floating* T = V + size
+    cdef floating* KT = T + size
+    cdef Py_ssize_t at
+    cdef Row* row
+    cdef int i
+    multiply(False, True, count, N, D, &e[first, 0], D, &X[0, 0], D, False, XE, N)
+    memcpy(XP, XE, size * sizeof(floating))
+    memcpy(XR, XE, size * sizeof(floating))
+    memset(P, 0, 3 * size * sizeof(floating))
+    for j in range(count):
+        start(&rows[j], dot(&e[first + j, 0], &e[first + j, 0], D))
+        inner[first + j] = 0
+    for i in range(c.iterations):
+        for j in range(count):
+            row, at = &rows[j], j * N
+            weigh(T + at, &S[first + j, 0], XP + at, N)
+            row.alpha = quotient(row.rr, dot(T + at, XP + at, N) + c.tau * row.pp + c.eps, c.guarded)
+            advance(V + at, row.alpha, P + at, N)
+            row.w_e += row.alpha * row.p_e
+            inner[first + j] += row.alpha * row.ep
+        if i == c.iterations - 1:
+            break
+        multiply(False, False, count, N, N, T, N, &K[0, 0], N, False, KT, N)
+        for j in range(count):
+            row, at = &rows[j], j * N
+            retreat(R + at, row.alpha, T + at, c.tau, P + at, N)
+            retreat(XR + at, row.alpha, KT + at, c.tau, XP + at, N)
+            next_direction(row, c, dot(T + at, XE + at, N), dot(R + at, XR + at, N), i == 0)
+            turn(P + at, R + at, row.alpha, N)
+            turn(XP + at, XR + at, row.alpha, N)
+            lost[first + j] |= row.rr < LOST * row.ee
+    for j in range(count):
+        for at in range(D):
+            W[first + j, at] = <floating>rows[j].w_e * e[first + j, at]
+    multiply(False, False, count, D, N, V, N, &X[0, 0], D, True, &W[first, 0], D)
+
+
+cdef inline void start(Row* row, double ee) noexcept nogil:
+    """r = p = e, w = 0."""
+    row.p_e, row.r_e, row.w_e = 1, 1, 0
+    row.ee = row.rr = row.pp = row.er = row.ep = ee
+    row.rp = 0
+
+
+cdef inline void next_direction(Row* row, Settings c, double eAp, double rest, bint first) noexcept nogil:
+    """The scalars of r - alpha A p and of the direction p after it; beta is left in place of alpha.
+
+    Args:
+        eAp: e'Ap without the part of tau.
+        rest: the product of r with its part X' q.
+        first: p is e, so that e'(r - alpha A p) is what eps leaves of it.
+    """
+    cdef double beta, rr
+    row.r_e -= row.alpha * c.tau * row.p_e
+    row.er = row.alpha * c.eps if first else row.er - row.alpha * (eAp + c.tau * row.ep)
+    row.rp += row.alpha * c.eps
+    rr = rest + row.r_e * row.er
+    if rr < 0:  # by rounding
+        rr = 0
+    beta = quotient(rr, row.rr + c.eps, c.guarded)
+    row.p_e = row.r_e + beta * row.p_e
+    row.ep = row.er + beta * row.ep
+    row.pp = rr + 2 * beta * row.rp + beta * beta * row.pp
+    row.rp *= beta
+    row.rr = rr
+    row.alpha = beta
+
+
+cdef inline double quotient(double a, double b, bint guarded) noexcept nogil:
+    """`guarded` or `plain` of `stepgauge.reference.conjugate_gradients`."""
+    return 0 if guarded and b <= 0 else a / b
+
+
+cdef inline void weigh(floating* t, const floating* s, const floating* z, Py_ssize_t n) noexcept nogil:
+    """t = s z."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        t[k] = s[k] * z[k]
+
+
+cdef inline void advance(floating* w, double alpha, const floating* p, Py_ssize_t n) noexcept nogil:
+    """w += alpha p."""
+    cdef floating a = <floating>alpha
+    cdef Py_ssize_t k
+    for k in range(n):
+        w[k] += a * p[k]
+
+
+cdef inline void retreat(
+    floating* r, double alpha, const floating* Ap, double tau, const floating* p, Py_ssize_t n
+) noexcept nogil:
+    """r -= alpha (A p + tau p)."""
+    cdef floating a = <floating>alpha, damping = <floating>tau
+    cdef Py_ssize_t k
+    for k in range(n):
+        r[k] -= a * (Ap[k] + damping * p[k])
+
+
+cdef inline void turn(floating* p, const floating* r, double beta, Py_ssize_t n) noexcept nogil:
+    """p = r + beta p."""
+    cdef floating b = <floating>beta
+    cdef Py_ssize_t k
+    for k in range(n):
+        p[k] = r[k] + b * p[k]
+
+
+cdef int weigh_samples(
+    const floating[:, ::1] X, const floating[:, ::1] Y, floating[:, ::1] S, double scale, Settings c
+) except -1:
+    """S_j = F_j / (tr F_j / D + eps), F_j = scale Y_j^2 being a sample's weight in the Fisher matrix of a row."""
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = S.shape[0], n, j
+    cdef double[::1] trace = np.zeros(C)
+    cdef double energy
+    cdef floating factor = <floating>scale, mean
+    with nogil:
+        for n in range(N):
+            energy = dot(&X[n, 0], &X[n, 0], D) / <double>D
+            for j in range(C):
+                S[j, n] = factor * (Y[n, j] * Y[n, j])
+                trace[j] += S[j, n] * energy
+        for j in range(C):
+            mean = <floating>(trace[j] + c.eps)
+            for n in range(N):
+                S[j, n] = 0 if c.guarded and mean <= 0 else S[j, n] / mean
+    return 0
+
+
+cdef int normalise(floating[:, ::1] W, const double[::1] inner, Settings c) except -1:
+    """W_j / sqrt(<W_j, e_j>), and 0 for a row on which that is not above 0."""
+    cdef Py_ssize_t j, k
+    cdef floating scale
+    with nogil:
+        for j in range(W.shape[0]):
+            scale = <floating>quotient(1, sqrt(inner[j] + c.eps), c.guarded)
+            for k in range(W.shape[1]):
+                W[j, k] *= scale
+    return 0
+
+
+cdef Settings checked_settings(tau, num_iters, denom_eps, guarded) except *:
+    for name, value in (("tau", tau), ("denom_eps", denom_eps)):
+        if not (isfinite(value) and value >= 0):
+            raise ValueError(f"Invalid {name}: {value} (must be at least 0 and finite)")
+    if not isinstance(num_iters, Integral) or num_iters < 1:
+        raise ValueError(f"Invalid num_iters: {num_iters!r} (must be an integer of at least 1)")
+    return Settings(num_iters, tau, denom_eps, guarded)

@@ -1,0 +1,8 @@
+from stepgauge import reference
+from stepgauge.reference import Array, Sum
+from stepgauge.reference.layers import LayerGradient
+
+class Frog(reference.Frog):
+    def step(
+        self, p: Array, g: Array | LayerGradient, s: reference.Frog.State, pooled: Sum | None = None
+    ) -> tuple[Array, reference.Frog.State]: ...
