@@ -30,7 +30,8 @@ from stepgauge.core._fisher_arrays import matrices, require_system
 FORMS = ("parameter", "sample")
 
 cdef Py_ssize_t BLOCK = 1 << 18  # entries of X that are multiplied at a time: what a second-level cache holds
-cdef Py_ssize_t ROWS = 256  # systems that are solved at a time in sample space
+cdef Py_ssize_t ROWS = 256  # systems that are iterated at a time in sample space
+cdef Py_ssize_t COLS = 512  # columns of their solutions that are put together at a time
 # In sample space r'r is a difference of terms of the size of e'e, and has their rounding errors. A row whose residual
 # falls below 1/128 of its start before it is done is solved again in parameter space.
 cdef double LOST = 128.0**-2
@@ -40,13 +41,16 @@ cdef struct Settings:
     int iterations
     double tau, eps
     bint guarded  # a quotient is 0 where its denominator is not above 0
+    bint normalised  # the solution is divided by the root of its product with e
 
 
 cdef struct Row:  # a system in sample space; p, r and w are each a multiple of e plus X' times coordinates
     double p_e, r_e, w_e  # those multiples
-    double ee, rr, pp, er, ep  # inner products
+    double rr, pp, er, ep, we  # inner products
     double rp  # of the residual and the direction before: 0 but for eps
-    double alpha
+    double alpha, beta
+    double lowest  # r'r that is more than rounding errors
+    bint lost  # it was not
 
 
 def solve_fisher(X, S, e, tau, num_iters, denom_eps=0.0, *, guarded=True, form=None):
@@ -65,8 +69,8 @@ def solve_fisher(X, S, e, tau, num_iters, denom_eps=0.0, *, guarded=True, form=N
     Returns:
         W, of e's shape and dtype, equal to `conjugate_gradients` of the reference up to rounding.
 
-    Working memory beside S and W, in entries: 3 C D + 2 C max(2^18 / D, 256) in parameter space, N^2 + 2048 N in sample
-    space. The GIL is released; products run in as many threads as BLAS is allowed.
+    Working memory beside S and W, in entries: 3 C D + 2 C max(2^18 / D, 256) in parameter space, N^2 + 2 C N + 1536 N
+    in sample space. The GIL is released; products run in as many threads as BLAS is allowed.
 
     Raises:
         TypeError: an array is not as above.
@@ -79,7 +83,7 @@ def solve_fisher(X, S, e, tau, num_iters, denom_eps=0.0, *, guarded=True, form=N
     X, S, e = matrices(X=X, S=S, e=e)
     require_system(X, e, S=S)
     settings = checked_settings(tau, num_iters, denom_eps, guarded)
-    return solved(X, np.ascontiguousarray(S.T), e, settings, form)[0]
+    return solved(X, np.ascontiguousarray(S.T), e, settings, form)
 
 
 def natural_direction(e, X, Y, scale, tau, num_iters, denom_eps=0.0, *, guarded=True, form=None):
@@ -101,17 +105,13 @@ def natural_direction(e, X, Y, scale, tau, num_iters, denom_eps=0.0, *, guarded=
     X, Y, e = matrices(X=X, Y=Y, e=e)
     require_system(X, e, Y=Y)
     settings = checked_settings(tau, num_iters, denom_eps, guarded)
+    settings.normalised = True
     S = np.empty((len(e), len(X)), X.dtype)
     if X.dtype == np.float32:
         weigh_samples[float](X, Y, S, scale, settings)
     else:
         weigh_samples[double](X, Y, S, scale, settings)
-    W, inner = solved(X, S, e, settings, form)
-    if X.dtype == np.float32:
-        normalise[float](W, inner, settings)
-    else:
-        normalise[double](W, inner, settings)
-    return W
+    return solved(X, S, e, settings, form)
 
 
 def solve_shared(X, scale, e, tau, num_iters, denom_eps, *, form=None):
@@ -136,7 +136,7 @@ def solve_shared(X, scale, e, tau, num_iters, denom_eps, *, form=None):
         form = "sample" if operations_in_samples(N, D, C, k) < N * D * D + 2 * k * D * D * C else "matrix"
     variances = scale * np.einsum("nd,nd->d", X, X)
     if form == "sample":
-        return solved(X, np.full((C, N), scale, X.dtype), e, settings, form)[0], variances
+        return solved(X, np.full((C, N), scale, X.dtype), e, settings, form), variances
     A, W = np.empty((D, D), X.dtype), np.empty_like(e)
     if e.size and X.dtype == np.float32:
         solve_formed[float](X, scale, A, e, W, settings)
@@ -157,30 +157,30 @@ def operations_in_samples(N, D, C, k):
 
 
 cdef solved(X, S, e, Settings settings, form):
-    """The solutions and their inner products with e; S has a row for each system."""
+    """The solutions, maybe normalised; S has a row for each system."""
     if form is None:
         form = cheaper_form(X.shape[0], X.shape[1], e.shape[0], settings.iterations)
     elif form not in FORMS:
         raise ValueError(f"Invalid form: {form!r} (must be {' or '.join(map(repr, FORMS))}, or None)")
-    W, inner = np.empty_like(e), np.zeros(len(e))
+    W = np.empty_like(e)
     if e.size and X.dtype == np.float32:
-        solve_in[float](form, X, S, e, W, inner, settings)
+        solve_in[float](form, X, S, e, W, settings)
     elif e.size:
-        solve_in[double](form, X, S, e, W, inner, settings)
-    return W, inner
+        solve_in[double](form, X, S, e, W, settings)
+    return W
 
 
-cdef int solve_in(form, X, S, e, floating[:, ::1] W, double[::1] inner, Settings settings) except -1:
+cdef int solve_in(form, X, S, e, floating[:, ::1] W, Settings settings) except -1:
     if form == "parameter":
-        solve_in_parameters[floating](X, S, e, W, inner, settings, False)
+        solve_in_parameters[floating](X, S, e, W, settings, False)
         return 0
     lost = np.zeros(len(e), np.uint8)
-    solve_in_samples[floating](X, S, e, W, inner, lost, settings)
+    solve_in_samples[floating](X, S, e, W, lost, settings)
     again = np.flatnonzero(lost)
     if again.size:
-        W_again, inner_again = np.empty((again.size, e.shape[1]), e.dtype), np.empty(again.size)
-        solve_in_parameters[floating](X, S[again], e[again], W_again, inner_again, settings, False)
-        np.asarray(W)[again], np.asarray(inner)[again] = W_again, inner_again
+        solutions = np.empty((again.size, e.shape[1]), e.dtype)
+        solve_in_parameters[floating](X, S[again], e[again], solutions, settings, False)
+        np.asarray(W)[again] = solutions
     return 0
 
 
@@ -193,13 +193,13 @@ cdef int solve_formed(
         gram(True, D, N, &X[0, 0], D, &A[0, 0])
     matrix = np.asarray(A)
     matrix *= scale
-    solve_in_parameters[floating](A, A, e, W, np.empty(len(e)), settings, True)
+    solve_in_parameters[floating](A, A, e, W, settings, True)
     return 0
 
 
 cdef int solve_in_parameters(
     const floating[:, ::1] X, const floating[:, ::1] S, const floating[:, ::1] e, floating[:, ::1] W,
-    double[::1] inner, Settings c, bint formed,
+    Settings c, bint formed,
 ) except -1:
     """Solutions in parameter space; with `formed`, X is the matrix itself, and S is not looked at."""
     cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = e.shape[0], j
@@ -230,8 +230,9 @@ cdef int solve_in_parameters(
                 residual = dot(&R[j, 0], &R[j, 0], D)
                 turn(&P[j, 0], &R[j, 0], quotient(residual, rr[j] + c.eps, c.guarded), D)
                 rr[j] = residual
-        for j in range(C):
-            inner[j] = dot(&W[j, 0], &e[j, 0], D)
+        if c.normalised:
+            for j in range(C):
+                scale(&W[j, 0], unit(dot(&W[j, 0], &e[j, 0], D), c), D)
     return 0
 
 
@@ -271,99 +272,117 @@ cdef void apply_matrix(
 
 cdef int solve_in_samples(
     const floating[:, ::1] X, const floating[:, ::1] S, const floating[:, ::1] e, floating[:, ::1] W,
-    double[::1] inner, unsigned char[::1] lost, Settings settings,
+    unsigned char[::1] lost, Settings c,
 ) except -1:
-    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = e.shape[0], first
-    cdef Py_ssize_t block = min(C, ROWS)
-    cdef floating[:, ::1] K = np.empty((N, N), np.asarray(W).dtype), room = np.empty((8 * block, N), np.asarray(W).dtype)
-    cdef unsigned char[::1] raw = np.empty(block * sizeof(Row), np.uint8)
+    """Solutions in sample space; `lost` says of which rows they are none."""
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = e.shape[0], block = min(C, ROWS), first = 0, count, j
+    dtype = np.asarray(W).dtype
+    cdef floating[:, ::1] K = np.empty((N, N), dtype), room = np.empty((6 * block, N), dtype)
+    cdef floating[:, ::1] XE = np.empty((C, N), dtype), V = np.zeros((C, N), dtype)
+    cdef unsigned char[::1] raw = np.empty(C * sizeof(Row), np.uint8)
+    cdef Row* rows = <Row*>&raw[0]
     with nogil:
         gram(False, N, D, &X[0, 0], D, &K[0, 0])
-        first = 0
+        multiply(False, True, C, N, D, &e[0, 0], D, &X[0, 0], D, False, &XE[0, 0], N)
+        for j in range(C):
+            start(&rows[j], dot(&e[j, 0], &e[j, 0], D))
         while first < C:
-            solve_block_in_samples(X, K, S, e, W, inner, lost, settings, first, min(block, C - first), room, <Row*>&raw[0])
-            first += block
+            count = min(block, C - first)
+            iterate_in_samples(K, S, XE, V, rows, first, count, room, c)
+            first += count
+        for j in range(C):
+            lost[j] = rows[j].lost
+            if c.normalised:
+                rows[j].w_e *= unit(rows[j].we, c)
+                scale(&V[j, 0], unit(rows[j].we, c), N)
+        combine(e, V, X, W, rows)
     return 0
 
 
-cdef void solve_block_in_samples(
-    const floating[:, ::1] X, const floating[:, ::1] K, const floating[:, ::1] S, const floating[:, ::1] e,
-    floating[:, ::1] W, double[::1] inner, unsigned char[::1] lost, Settings c, Py_ssize_t first, Py_ssize_t count,
-    floating[:, ::1] room, Row* rows,
+cdef void iterate_in_samples(
+    const floating[:, ::1] K, const floating[:, ::1] S, const floating[:, ::1] XE, floating[:, ::1] V, Row* rows,
+    Py_ssize_t first, Py_ssize_t count, floating[:, ::1] room, Settings c,
 ) noexcept nogil:
-    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], size = count * N, j
-    cdef floating* XE = &room[0, 0]
-    cdef floating* XP = XE + size
-    cdef floating* XR = XP + size
-    cdef floating* P = XR + size
-    cdef floating* R = P + size
-    cdef floating* V = R + size
-    cdef floating* T = V + size
-    cdef floating* KT = T + size
-    cdef Py_ssize_t at
+    """The iterations of `count` rows; V becomes the coordinates of their solutions."""
+    cdef Py_ssize_t N = K.shape[0], j
+    cdef floating[:, ::1] XP = room[:count], XR = room[count : 2 * count], P = room[2 * count : 3 * count]
+    cdef floating[:, ::1] R = room[3 * count : 4 * count], T = room[4 * count : 5 * count]
+    cdef floating[:, ::1] KT = room[5 * count : 6 * count]
     cdef Row* row
     cdef int i
-    multiply(False, True, count, N, D, &e[first, 0], D, &X[0, 0], D, False, XE, N)
-    memcpy(XP, XE, size * sizeof(floating))
-    memcpy(XR, XE, size * sizeof(floating))
-    memset(P, 0, 3 * size * sizeof(floating))
-    for j in range(count):
-        start(&rows[j], dot(&e[first + j, 0], &e[first + j, 0], D))
-        inner[first + j] = 0
+    memcpy(&XP[0, 0], &XE[first, 0], count * N * sizeof(floating))
+    memcpy(&XR[0, 0], &XE[first, 0], count * N * sizeof(floating))
+    clear(&P[0, 0], 2 * count, N, N)
     for i in range(c.iterations):
         for j in range(count):
-            row, at = &rows[j], j * N
-            weigh(T + at, &S[first + j, 0], XP + at, N)
-            row.alpha = quotient(row.rr, dot(T + at, XP + at, N) + c.tau * row.pp + c.eps, c.guarded)
-            advance(V + at, row.alpha, P + at, N)
+            row = &rows[first + j]
+            weigh(&T[j, 0], &S[first + j, 0], &XP[j, 0], N)
+            row.alpha = quotient(row.rr, dot(&T[j, 0], &XP[j, 0], N) + c.tau * row.pp + c.eps, c.guarded)
+            advance(&V[first + j, 0], row.alpha, &P[j, 0], N)
             row.w_e += row.alpha * row.p_e
-            inner[first + j] += row.alpha * row.ep
+            row.we += row.alpha * row.ep
         if i == c.iterations - 1:
             break
-        multiply(False, False, count, N, N, T, N, &K[0, 0], N, False, KT, N)
+        multiply(False, False, count, N, N, &T[0, 0], N, &K[0, 0], N, False, &KT[0, 0], N)
         for j in range(count):
-            row, at = &rows[j], j * N
-            retreat(R + at, row.alpha, T + at, c.tau, P + at, N)
-            retreat(XR + at, row.alpha, KT + at, c.tau, XP + at, N)
-            next_direction(row, c, dot(T + at, XE + at, N), dot(R + at, XR + at, N), i == 0)
-            turn(P + at, R + at, row.alpha, N)
-            turn(XP + at, XR + at, row.alpha, N)
-            lost[first + j] |= row.rr < LOST * row.ee
-    for j in range(count):
-        for at in range(D):
-            W[first + j, at] = <floating>rows[j].w_e * e[first + j, at]
-    multiply(False, False, count, D, N, V, N, &X[0, 0], D, True, &W[first, 0], D)
+            row = &rows[first + j]
+            retreat(&R[j, 0], row.alpha, &T[j, 0], c.tau, &P[j, 0], N)
+            retreat(&XR[j, 0], row.alpha, &KT[j, 0], c.tau, &XP[j, 0], N)
+            next_direction(row, c, dot(&T[j, 0], &XE[first + j, 0], N), dot(&R[j, 0], &XR[j, 0], N), i == 0)
+            turn(&P[j, 0], &R[j, 0], row.beta, N)
+            turn(&XP[j, 0], &XR[j, 0], row.beta, N)
+
+
+cdef void combine(
+    const floating[:, ::1] e, const floating[:, ::1] V, const floating[:, ::1] X, floating[:, ::1] W, const Row* rows
+) noexcept nogil:
+    """w = w_e e + X' v, some columns at a time, so that W is in the cache when the product is added."""
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = e.shape[0], first = 0, count, j, k
+    cdef floating multiple
+    while first < D:
+        count = min(COLS, D - first)
+        for j in range(C):
+            multiple = <floating>rows[j].w_e
+            for k in range(first, first + count):
+                W[j, k] = multiple * e[j, k]
+        multiply(False, False, C, count, N, &V[0, 0], N, &X[0, first], D, True, &W[0, first], D)
+        first += count
 
 
 cdef inline void start(Row* row, double ee) noexcept nogil:
     """r = p = e, w = 0."""
     row.p_e, row.r_e, row.w_e = 1, 1, 0
-    row.ee = row.rr = row.pp = row.er = row.ep = ee
-    row.rp = 0
+    row.rr = row.pp = row.er = row.ep = ee
+    row.we = row.rp = 0
+    row.lowest = LOST * ee
+    row.lost = False
 
 
 cdef inline void next_direction(Row* row, Settings c, double eAp, double rest, bint first) noexcept nogil:
-    """The scalars of r - alpha A p and of the direction p after it; beta is left in place of alpha.
+    """The scalars of r - alpha A p, and of the direction r + beta p after it.
 
     Args:
-        eAp: e'Ap without the part of tau.
+        eAp: e'A p without the part of tau.
         rest: the product of r with its part X' q.
-        first: p is e, so that e'(r - alpha A p) is what eps leaves of it.
+        first: p is e, so that of e'(r - alpha A p) only what eps leaves is not 0.
     """
-    cdef double beta, rr
     row.r_e -= row.alpha * c.tau * row.p_e
     row.er = row.alpha * c.eps if first else row.er - row.alpha * (eAp + c.tau * row.ep)
     row.rp += row.alpha * c.eps
-    rr = rest + row.r_e * row.er
-    if rr < 0:  # by rounding
-        rr = 0
-    beta = quotient(rr, row.rr + c.eps, c.guarded)
-    row.p_e = row.r_e + beta * row.p_e
-    row.ep = row.er + beta * row.ep
-    row.pp = rr + 2 * beta * row.rp + beta * beta * row.pp
-    row.rp *= beta
+    cdef double rr = rest + row.r_e * row.er
+    if rr < row.lowest:
+        row.lost = True
+    row.beta = quotient(rr, row.rr + c.eps, c.guarded)
+    row.p_e = row.r_e + row.beta * row.p_e
+    row.ep = row.er + row.beta * row.ep
+    row.pp = rr + 2 * row.beta * row.rp + row.beta * row.beta * row.pp
+    row.rp *= row.beta
     row.rr = rr
-    row.alpha = beta
+
+
+cdef inline double unit(double we, Settings c) noexcept nogil:
+    """The factor that makes the step of a row one of unit length; 0 where w'e is not above 0."""
+    return quotient(1, sqrt(we + c.eps), c.guarded)
 
 
 cdef inline double quotient(double a, double b, bint guarded) noexcept nogil:
@@ -376,6 +395,14 @@ cdef inline void weigh(floating* t, const floating* s, const floating* z, Py_ssi
     cdef Py_ssize_t k
     for k in range(n):
         t[k] = s[k] * z[k]
+
+
+cdef inline void scale(floating* w, double factor, Py_ssize_t n) noexcept nogil:
+    """w *= factor."""
+    cdef floating f = <floating>factor
+    cdef Py_ssize_t k
+    for k in range(n):
+        w[k] *= f
 
 
 cdef inline void advance(floating* w, double alpha, const floating* p, Py_ssize_t n) noexcept nogil:
@@ -425,22 +452,10 @@ cdef int weigh_samples(
     return 0
 
 
-cdef int normalise(floating[:, ::1] W, const double[::1] inner, Settings c) except -1:
-    """W_j / sqrt(<W_j, e_j>), and 0 for a row on which that is not above 0."""
-    cdef Py_ssize_t j, k
-    cdef floating scale
-    with nogil:
-        for j in range(W.shape[0]):
-            scale = <floating>quotient(1, sqrt(inner[j] + c.eps), c.guarded)
-            for k in range(W.shape[1]):
-                W[j, k] *= scale
-    return 0
-
-
 cdef Settings checked_settings(tau, num_iters, denom_eps, guarded) except *:
     for name, value in (("tau", tau), ("denom_eps", denom_eps)):
         if not (isfinite(value) and value >= 0):
             raise ValueError(f"Invalid {name}: {value} (must be at least 0 and finite)")
     if not isinstance(num_iters, Integral) or num_iters < 1:
         raise ValueError(f"Invalid num_iters: {num_iters!r} (must be an integer of at least 1)")
-    return Settings(num_iters, tau, denom_eps, guarded)
+    return Settings(num_iters, tau, denom_eps, guarded, False)
