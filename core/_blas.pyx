@@ -5,7 +5,7 @@ from cython cimport floating
 from _blas cimport gram, multiply
 
 
-def product(
+def write_product(
     const floating[:, ::1] a, const floating[:, ::1] b, floating[:, ::1] c, *,
     bint transpose_a=False, bint transpose_b=False, bint add=False,
 ):
@@ -18,7 +18,7 @@ def product(
         )
 
 
-def gram_matrix(const floating[:, ::1] a, floating[:, ::1] c, *, bint transpose=False):
+def write_gram(const floating[:, ::1] a, floating[:, ::1] c, *, bint transpose=False):
     """Write A A' into C, or A' A; neither may be empty."""
     cdef Py_ssize_t inner = a.shape[0] if transpose else a.shape[1]
     with nogil:

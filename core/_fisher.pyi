@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Literal
 
 from stepgauge.reference import Array
@@ -37,5 +38,24 @@ def solve_shared(
     *,
     form: Literal["matrix", "sample"] | None = None,
 ) -> tuple[Array, Array]: ...
+def conjugate_gradients(
+    product: Callable[[Array, Array | None], Array],
+    e: Array,
+    tau: float,
+    num_iters: int,
+    denom_eps: float = 0.0,
+    *,
+    guarded: bool = True,
+    normalised: bool = False,
+) -> Array: ...
+def weigh_outputs(Z: Array, S: Array) -> Array: ...
 def cheaper_form(samples: int, cols: int, rows: int, iterations: int) -> Form: ...
 def operations_in_samples(N: int, D: int, C: int, k: int) -> int: ...
+
+class FisherProduct:
+    def __init__(self, X: Array, S: Array) -> None: ...
+    def __call__(self, P: Array, AP: Array | None) -> Array: ...
+
+class MatrixProduct:
+    def __init__(self, A: Array) -> None: ...
+    def __call__(self, P: Array, AP: Array | None) -> Array: ...

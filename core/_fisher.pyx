@@ -5,10 +5,10 @@ samples are seen. There are two ways to the same iterates:
 
 - In *parameter space* the vectors w, r, p have D entries. An iteration is two products with X, 4 N D C operations for
   all rows, and the last is one: it needs no A p, since p'Ap = sum(S (X p)^2) + tau p'p.
-- In *sample space* every vector of the Krylov space is a multiple of e plus X' q, and stays so: what is kept of p is the
-  multiple, the N coordinates q, and X p. Since X A p = (X X') (S X p) + tau X p, an iteration is one product with the
-  N x N matrix X X', and inner products of vectors with D entries follow from those of their coordinates. X itself is
-  multiplied three times: for X X', for X e, and for the solution. That is the cheaper way where N is well below D.
+- In *sample space* every vector is a multiple of e plus X' q: what is kept of p is that multiple, the N coordinates q,
+  and X p. Since X A p = (X X') (S X p) + tau X p, an iteration is one product with the N x N matrix X X'; inner
+  products of vectors with D entries follow from those of their coordinates. X itself is multiplied three times: for
+  X X', for X e, and for the solution. That is the cheaper way where N is well below D.
 
 Per row there is a handful of scalars, kept in double precision. Rows are independent of one another.
 """
@@ -20,16 +20,18 @@ import numpy as np
 
 from cython cimport floating
 from libc.math cimport sqrt
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from _blas cimport clear, gram, multiply
 from _sums cimport dot
 
-from stepgauge.core._fisher_arrays import matrices, require_system
+from stepgauge.core._blas import write_gram, write_product
+from stepgauge.core._fisher_arrays import matrices, require_state, require_system
 
 FORMS = ("parameter", "sample")
 
 cdef Py_ssize_t BLOCK = 1 << 18  # entries of X that are multiplied at a time: what a second-level cache holds
+cdef Py_ssize_t SAMPLES = 256  # but no fewer samples than these
 cdef Py_ssize_t ROWS = 256  # systems that are iterated at a time in sample space
 cdef Py_ssize_t COLS = 512  # columns of their solutions that are put together at a time
 # In sample space r'r is a difference of terms of the size of e'e, and has their rounding errors. A row whose residual
@@ -69,7 +71,7 @@ def solve_fisher(X, S, e, tau, num_iters, denom_eps=0.0, *, guarded=True, form=N
     Returns:
         W, of e's shape and dtype, equal to `conjugate_gradients` of the reference up to rounding.
 
-    Working memory beside S and W, in entries: 3 C D + 2 C max(2^18 / D, 256) in parameter space, N^2 + 2 C N + 1536 N
+    Working memory beside S and W, in entries: 3 C D + C max(2^18 / D, 256) in parameter space, N^2 + 2 C N + 1536 N
     in sample space. The GIL is released; products run in as many threads as BLAS is allowed.
 
     Raises:
@@ -137,12 +139,76 @@ def solve_shared(X, scale, e, tau, num_iters, denom_eps, *, form=None):
     variances = scale * np.einsum("nd,nd->d", X, X)
     if form == "sample":
         return solved(X, np.full((C, N), scale, X.dtype), e, settings, form), variances
-    A, W = np.empty((D, D), X.dtype), np.empty_like(e)
-    if e.size and X.dtype == np.float32:
-        solve_formed[float](X, scale, A, e, W, settings)
-    elif e.size:
-        solve_formed[double](X, scale, A, e, W, settings)
-    return W, variances
+    A = np.empty((D, D), X.dtype)
+    if e.size:
+        write_gram(X, A, transpose=True)
+        A *= scale
+    return conjugate_gradients(MatrixProduct(A), e, tau, num_iters, denom_eps, guarded=False), variances
+
+
+def conjugate_gradients(product, e, tau, num_iters, denom_eps=0.0, *, guarded=True, normalised=False):
+    """Solutions for matrices that the caller multiplies by, such as those of a convolution by a library for these.
+
+    Args:
+        product: called as `product(P, AP)` with matrices of e's shape and dtype, writes A_j p_j without the part of
+            tau into the rows of AP, and returns p_j' A_j p_j, float64, shape (C,). In the last iteration AP is None.
+        e: the right-hand sides, shape (C, D).
+        tau, num_iters, denom_eps, guarded: as of `solve_fisher`.
+        normalised: divide each solution w by the root of w'e + denom_eps.
+
+    Returns:
+        W, of e's shape and dtype. Working memory beside it: 3 C D entries.
+
+    Raises:
+        TypeError, ValueError: as `solve_fisher`.
+    """
+    (e,) = matrices(e=e)
+    settings = checked_settings(tau, num_iters, denom_eps, guarded)
+    settings.normalised = normalised
+    return solved_in_parameters(product, e, settings) if e.size else np.empty_like(e)
+
+
+def weigh_outputs(Z, S):
+    """Multiply a layer's outputs Z by weights S in place; returns the sums of S Z^2, float64, shape (rows,).
+
+    Between the two products with a convolution, and all that is left after the last.
+
+    Args:
+        Z: shape (samples, rows, positions), C-contiguous, float32 or float64; overwritten.
+        S: the weights, likewise.
+
+    Raises:
+        TypeError, ValueError: an array is not as above.
+    """
+    require_state("Z", Z, Z, Z.shape)
+    require_state("S", S, Z, Z.shape)
+    curvature = np.zeros(Z.shape[1])
+    if Z.dtype == np.float32:
+        weigh_all[float](Z, S, curvature)
+    else:
+        weigh_all[double](Z, S, curvature)
+    return curvature
+
+
+cdef int weigh_all(floating[:, :, ::1] Z, const floating[:, :, ::1] S, double[::1] curvature) except -1:
+    cdef Py_ssize_t n, j
+    with nogil:
+        for n in range(Z.shape[0]):
+            for j in range(Z.shape[1]):
+                curvature[j] += weigh(&Z[n, j, 0], &S[n, j, 0], Z.shape[2])
+    return 0
+
+
+class MatrixProduct:
+    """The products A p_j with one symmetric matrix for all rows."""
+
+    def __init__(self, A):
+        self.A = A
+
+    def __call__(self, P, AP):
+        AP = np.empty_like(P) if AP is None else AP
+        write_product(P, self.A, AP)
+        return np.einsum("cd,cd->c", P, AP, dtype=np.float64)
 
 
 def cheaper_form(samples, cols, rows, iterations):
@@ -152,7 +218,7 @@ def cheaper_form(samples, cols, rows, iterations):
 
 
 def operations_in_samples(N, D, C, k):
-    """The operations of k iterations in sample space: X X' (half of it, by symmetry), X e and X' q, and k - 1 times K."""
+    """Of k iterations in sample space: half of X X', by symmetry; X e and X' q; k - 1 products with X X'."""
     return N * N * D + 4 * N * D * C + 2 * (k - 1) * N * N * C
 
 
@@ -163,111 +229,111 @@ cdef solved(X, S, e, Settings settings, form):
     elif form not in FORMS:
         raise ValueError(f"Invalid form: {form!r} (must be {' or '.join(map(repr, FORMS))}, or None)")
     W = np.empty_like(e)
-    if e.size and X.dtype == np.float32:
-        solve_in[float](form, X, S, e, W, settings)
-    elif e.size:
-        solve_in[double](form, X, S, e, W, settings)
+    if e.size == 0:
+        return W
+    again = slice(None)
+    if form == "sample":
+        lost = np.zeros(len(e), np.uint8)
+        if X.dtype == np.float32:
+            solve_in_samples[float](X, S, e, W, lost, settings)
+        else:
+            solve_in_samples[double](X, S, e, W, lost, settings)
+        again = np.flatnonzero(lost)
+        if again.size == 0:
+            return W
+    W[again] = solved_in_parameters(FisherProduct(X, S[again]), e[again], settings)
     return W
 
 
-cdef int solve_in(form, X, S, e, floating[:, ::1] W, Settings settings) except -1:
-    if form == "parameter":
-        solve_in_parameters[floating](X, S, e, W, settings, False)
-        return 0
-    lost = np.zeros(len(e), np.uint8)
-    solve_in_samples[floating](X, S, e, W, lost, settings)
-    again = np.flatnonzero(lost)
-    if again.size:
-        solutions = np.empty((again.size, e.shape[1]), e.dtype)
-        solve_in_parameters[floating](X, S[again], e[again], solutions, settings, False)
-        np.asarray(W)[again] = solutions
-    return 0
+cdef solved_in_parameters(product, e, Settings settings):
+    W = np.zeros_like(e)
+    if e.dtype == np.float32:
+        solve_in_parameters[float](product, e, W, settings)
+    else:
+        solve_in_parameters[double](product, e, W, settings)
+    return W
 
 
-cdef int solve_formed(
-    const floating[:, ::1] X, scale, floating[:, ::1] A, e, floating[:, ::1] W, Settings settings
-) except -1:
-    """Solutions with the one matrix A = scale X' X."""
-    cdef Py_ssize_t N = X.shape[0], D = X.shape[1]
+cdef int solve_in_parameters(product, const floating[:, ::1] e, floating[:, ::1] W, Settings c) except -1:
+    """Solutions in parameter space, from W = 0."""
+    cdef Py_ssize_t C = e.shape[0], D = e.shape[1], j
+    directions, products = np.array(e), np.empty_like(W)
+    cdef floating[:, ::1] P = directions, AP = products, R = e.copy()
+    cdef double[::1] rr = np.empty(C), curvature
+    for j in range(C):
+        rr[j] = dot(&e[j, 0], &e[j, 0], D)
+    for _ in range(c.iterations - 1):
+        curvature = product(directions, products)
+        with nogil:
+            for j in range(C):
+                iterate(&W[j, 0], &R[j, 0], &P[j, 0], &AP[j, 0], D, curvature[j], &rr[j], c)
+    curvature = product(directions, None)
     with nogil:
-        gram(True, D, N, &X[0, 0], D, &A[0, 0])
-    matrix = np.asarray(A)
-    matrix *= scale
-    solve_in_parameters[floating](A, A, e, W, settings, True)
-    return 0
-
-
-cdef int solve_in_parameters(
-    const floating[:, ::1] X, const floating[:, ::1] S, const floating[:, ::1] e, floating[:, ::1] W,
-    Settings c, bint formed,
-) except -1:
-    """Solutions in parameter space; with `formed`, X is the matrix itself, and S is not looked at."""
-    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = e.shape[0], j
-    cdef Py_ssize_t block = min(N, max(BLOCK // D, 256))
-    cdef floating[:, ::1] R = e.copy(), P = e.copy()
-    cdef floating[:, ::1] AP = np.empty_like(R), Z = np.empty((2 * C, block), np.asarray(R).dtype)
-    cdef double[::1] rr = np.empty(C), curvature = np.empty(C)
-    cdef double alpha, residual
-    cdef int i
-    cdef bint last
-    with nogil:
-        memset(&W[0, 0], 0, C * D * sizeof(floating))
         for j in range(C):
-            rr[j] = dot(&e[j, 0], &e[j, 0], D)
-        for i in range(c.iterations):
-            last = i == c.iterations - 1
-            if formed:
-                apply_matrix(X, P, AP, curvature)
-            else:
-                apply_fisher(X, S, P, AP, Z, block, curvature, last)
-            for j in range(C):
-                alpha = curvature[j] + c.tau * dot(&P[j, 0], &P[j, 0], D)
-                alpha = quotient(rr[j], alpha + c.eps, c.guarded)
-                advance(&W[j, 0], alpha, &P[j, 0], D)
-                if last:
-                    continue
-                retreat(&R[j, 0], alpha, &AP[j, 0], c.tau, &P[j, 0], D)
-                residual = dot(&R[j, 0], &R[j, 0], D)
-                turn(&P[j, 0], &R[j, 0], quotient(residual, rr[j] + c.eps, c.guarded), D)
-                rr[j] = residual
-        if c.normalised:
-            for j in range(C):
+            advance(&W[j, 0], length(&P[j, 0], D, curvature[j], rr[j], c), &P[j, 0], D)
+            if c.normalised:
                 scale(&W[j, 0], unit(dot(&W[j, 0], &e[j, 0], D), c), D)
     return 0
 
 
-cdef void apply_fisher(
+cdef inline double length(
+    const floating* p, Py_ssize_t n, double curvature, double rr, Settings c
+) noexcept nogil:
+    """alpha = r'r / p'A p."""
+    return quotient(rr, curvature + c.tau * dot(p, p, n) + c.eps, c.guarded)
+
+
+cdef inline void iterate(
+    floating* w, floating* r, floating* p, const floating* Ap, Py_ssize_t n, double curvature, double* rr, Settings c
+) noexcept nogil:
+    """One iteration on one row."""
+    cdef double alpha = length(p, n, curvature, rr[0], c), before = rr[0]
+    advance(w, alpha, p, n)
+    retreat(r, alpha, Ap, c.tau, p, n)
+    rr[0] = dot(r, r, n)
+    turn(p, r, quotient(rr[0], before + c.eps, c.guarded), n)
+
+
+class FisherProduct:
+    """The products X' diag(S_j) X p_j for all rows at once; S has a row for each system.
+
+    It goes block by block of X, which is then in the cache when it is used again.
+    """
+
+    def __init__(self, X, S):
+        (N, D), C = X.shape, len(S)
+        self.X, self.S = X, S
+        self.room = np.empty((C, min(N, max(BLOCK // max(D, 1), SAMPLES))), X.dtype)
+
+    def __call__(self, P, AP):
+        curvature = np.zeros(len(P))
+        if P.dtype == np.float32:
+            multiply_fisher[float](self.X, self.S, P, AP, curvature, self.room)
+        else:
+            multiply_fisher[double](self.X, self.S, P, AP, curvature, self.room)
+        return curvature
+
+
+cdef int multiply_fisher(
     const floating[:, ::1] X, const floating[:, ::1] S, const floating[:, ::1] P, floating[:, ::1] AP,
-    floating[:, ::1] room, Py_ssize_t block, double[::1] curvature, bint curvature_only,
-) noexcept nogil:
-    """AP_j = X' diag(S_j) X p_j and p_j' AP_j; block by block, so that X is in the cache when it is used again."""
-    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = P.shape[0], first, count, j
-    cdef floating* Z
-    cdef floating* T
-    clear(&AP[0, 0], C, D, D)
-    for j in range(C):
-        curvature[j] = 0
-    first = 0
-    while first < N:
-        count = min(block, N - first)
-        Z, T = &room[0, 0], &room[C, 0]
-        multiply(False, True, C, count, D, &P[0, 0], D, &X[first, 0], D, False, Z, count)
-        for j in range(C):
-            weigh(T + j * count, &S[j, first], Z + j * count, count)
-            curvature[j] += dot(T + j * count, Z + j * count, count)
+    double[::1] curvature, floating[:, ::1] room,
+) except -1:
+    """AP_j = X' diag(S_j) X p_j, if AP is not None, and p_j' AP_j."""
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = P.shape[0], block = room.shape[1], first = 0, count, j
+    cdef floating* Z = &room[0, 0]
+    cdef bint curvature_only = AP is None
+    with nogil:
         if not curvature_only:
-            multiply(False, False, C, D, count, T, count, &X[first, 0], D, True, &AP[0, 0], D)
-        first += count
-
-
-cdef void apply_matrix(
-    const floating[:, ::1] A, const floating[:, ::1] P, floating[:, ::1] AP, double[::1] curvature
-) noexcept nogil:
-    """AP_j = A p_j and p_j' AP_j."""
-    cdef Py_ssize_t D = P.shape[1], C = P.shape[0], j
-    multiply(False, False, C, D, D, &P[0, 0], D, &A[0, 0], D, False, &AP[0, 0], D)
-    for j in range(C):
-        curvature[j] = dot(&P[j, 0], &AP[j, 0], D)
+            clear(&AP[0, 0], C, D, D)
+        while first < N:
+            count = min(block, N - first)
+            multiply(False, True, C, count, D, &P[0, 0], D, &X[first, 0], D, False, Z, block)
+            for j in range(C):
+                curvature[j] += weigh(Z + j * block, &S[j, first], count)
+            if not curvature_only:
+                multiply(False, False, C, D, count, Z, block, &X[first, 0], D, True, &AP[0, 0], D)
+            first += count
+    return 0
 
 
 cdef int solve_in_samples(
@@ -309,6 +375,7 @@ cdef void iterate_in_samples(
     cdef floating[:, ::1] R = room[3 * count : 4 * count], T = room[4 * count : 5 * count]
     cdef floating[:, ::1] KT = room[5 * count : 6 * count]
     cdef Row* row
+    cdef double curvature
     cdef int i
     memcpy(&XP[0, 0], &XE[first, 0], count * N * sizeof(floating))
     memcpy(&XR[0, 0], &XE[first, 0], count * N * sizeof(floating))
@@ -316,8 +383,9 @@ cdef void iterate_in_samples(
     for i in range(c.iterations):
         for j in range(count):
             row = &rows[first + j]
-            weigh(&T[j, 0], &S[first + j, 0], &XP[j, 0], N)
-            row.alpha = quotient(row.rr, dot(&T[j, 0], &XP[j, 0], N) + c.tau * row.pp + c.eps, c.guarded)
+            memcpy(&T[j, 0], &XP[j, 0], N * sizeof(floating))
+            curvature = weigh(&T[j, 0], &S[first + j, 0], N) + c.tau * row.pp
+            row.alpha = quotient(row.rr, curvature + c.eps, c.guarded)
             advance(&V[first + j, 0], row.alpha, &P[j, 0], N)
             row.w_e += row.alpha * row.p_e
             row.we += row.alpha * row.ep
@@ -382,7 +450,7 @@ cdef inline void next_direction(Row* row, Settings c, double eAp, double rest, b
 
 cdef inline double unit(double we, Settings c) noexcept nogil:
     """The factor that makes the step of a row one of unit length; 0 where w'e is not above 0."""
-    return quotient(1, sqrt(we + c.eps), c.guarded)
+    return 0 if c.guarded and we + c.eps <= 0 else 1 / sqrt(we + c.eps)
 
 
 cdef inline double quotient(double a, double b, bint guarded) noexcept nogil:
@@ -390,11 +458,19 @@ cdef inline double quotient(double a, double b, bint guarded) noexcept nogil:
     return 0 if guarded and b <= 0 else a / b
 
 
-cdef inline void weigh(floating* t, const floating* s, const floating* z, Py_ssize_t n) noexcept nogil:
-    """t = s z."""
-    cdef Py_ssize_t k
-    for k in range(n):
-        t[k] = s[k] * z[k]
+cdef inline double weigh(floating* z, const floating* s, Py_ssize_t n) noexcept nogil:
+    """z = s z; the sum of s z^2 before."""
+    cdef floating weighed[128]
+    cdef double total = 0
+    cdef Py_ssize_t k, first = 0, count
+    while first < n:
+        count = min(128, n - first)
+        for k in range(count):
+            weighed[k] = s[first + k] * z[first + k]
+        total += dot(&weighed[0], z + first, count)
+        memcpy(z + first, &weighed[0], count * sizeof(floating))
+        first += count
+    return total
 
 
 cdef inline void scale(floating* w, double factor, Py_ssize_t n) noexcept nogil:

@@ -27,6 +27,19 @@ def matrices(**arrays: Any) -> list[Array]:
     return [np.require(x, requirements="CA") for x in arrays.values()]
 
 
+def tensor(name: str, x: Any) -> Array:
+    """Images to be read, shape (samples, channels, height, width); copied where they are not C-contiguous.
+
+    Raises:
+        TypeError: not a NumPy array, or of a wrong dtype.
+        ValueError: not of four axes.
+    """
+    _require_floats(name, x)
+    if x.ndim != 4:
+        raise ValueError(f"Invalid {name}: shape {x.shape} (must be (samples, channels, height, width))")
+    return np.require(x, requirements="CA")
+
+
 def require_system(X: Array, e: Array, **of_samples: Array) -> None:
     """Refuse matrices that are not (N, D), (C, D) and (N, C).
 
