@@ -34,9 +34,10 @@ cdef Py_ssize_t BLOCK = 1 << 18  # entries of X that are multiplied at a time: w
 cdef Py_ssize_t SAMPLES = 256  # but no fewer samples than these
 cdef Py_ssize_t ROWS = 256  # systems that are iterated at a time in sample space
 cdef Py_ssize_t COLS = 512  # columns of their solutions that are put together at a time
-# In sample space r'r is a difference of terms of the size of e'e, and has their rounding errors. A row whose residual
-# falls below 1/128 of its start before it is done is solved again in parameter space.
-cdef double LOST = 128.0**-2
+# In sample space r'r is a difference of terms of the size of e'e, and has their rounding errors: those of the solution
+# are |e| / |r| times those of parameter space. A row whose residual falls below 1/16 of its start before the last
+# iteration is solved again there.
+cdef double LOST = 16.0**-2
 
 
 cdef struct Settings:

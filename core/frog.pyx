@@ -15,6 +15,8 @@ from stepgauge.reference.layers import LayerGradient
 class Frog(reference.Frog):
     """FROG in place: a layer's rows step by their Fisher matrices, other parameters along their momentum."""
 
+    form = None  # of the solves, as of `natural_direction`
+
     def step(self, p, g, s, pooled=None):
         """One step; overwrites p and the momentum buffer, and returns them.
 
@@ -39,8 +41,8 @@ class Frog(reference.Frog):
         else:
             accumulate[double](M_, g_, e.reshape(-1), self.momentum, self.nesterov)
         scale = g.batch**2 / g.samples if self.batch_averaged else 1 / g.samples
-        guarded = self.dialect == "published"
-        h = natural_direction(e, X, Y, scale, self.tau, self.num_iters, self.denom_eps, guarded=guarded)
+        options = {"guarded": self.dialect == "published", "form": self.form}
+        h = natural_direction(e, X, Y, scale, self.tau, self.num_iters, self.denom_eps, **options)
         if p.dtype == np.float32:
             descend[float](p_, h.reshape(-1), 1 - self.lr * self.weight_decay, self.lr)
         else:

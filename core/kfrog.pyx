@@ -14,6 +14,8 @@ from stepgauge.reference.layers import LayerGradient
 class KFrog(reference.KFrog):
     """K-FROG in place: a layer's weights step by two Kronecker factors, other parameters along their momentum."""
 
+    form = None  # of the solves, as of `solve_shared`
+
     def step(self, p, g, s, pooled=None):
         """One step; overwrites p and the arrays of the state, and returns them.
 
@@ -39,7 +41,7 @@ class KFrog(reference.KFrog):
             accumulate[double](M_, g_, e.reshape(-1), self.momentum, self.nesterov)
         if layer:
             e /= np.sqrt(self.signal_moment(Y, g.samples, s) / (1 - self.y_momentum**t) + self.eps)
-            W, variances = solve_shared(X, 1 / g.samples, e, self.eps, self.num_iters, DENOM_EPS)
+            W, variances = solve_shared(X, 1 / g.samples, e, self.eps, self.num_iters, DENOM_EPS, form=self.form)
             e = np.multiply(W, np.sqrt(variances), out=W)
         if p.dtype == np.float32:
             descend[float](p_, e.reshape(-1), 1, self.lr)
