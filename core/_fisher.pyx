@@ -30,7 +30,7 @@ from stepgauge.core._fisher_arrays import matrices, require_state, require_syste
 
 FORMS = ("parameter", "sample")
 
-cdef Py_ssize_t BLOCK = 1 << 18  # entries of X that are multiplied at a time: what a second-level cache holds
+cdef Py_ssize_t BLOCK = 1 << 18  # entries of X and X p at a time in parameter space: what a second-level cache holds
 cdef Py_ssize_t SAMPLES = 256  # but no fewer samples than these
 cdef Py_ssize_t ROWS = 256  # systems that are iterated at a time in sample space
 cdef Py_ssize_t COLS = 512  # columns of their solutions that are put together at a time
@@ -72,7 +72,7 @@ def solve_fisher(X, S, e, tau, num_iters, denom_eps=0.0, *, guarded=True, form=N
     Returns:
         W, of e's shape and dtype, equal to `conjugate_gradients` of the reference up to rounding.
 
-    Working memory beside S and W, in entries: 3 C D + C max(2^18 / D, 256) in parameter space, N^2 + 2 C N + 1536 N
+    Working memory beside S and W, in entries: 3 C D + C max(2^18 / (C + D), 256) in parameter space, N^2 + 2 C N + 1536 N
     in sample space. The GIL is released; products run in as many threads as BLAS is allowed.
 
     Raises:
@@ -304,7 +304,7 @@ class FisherProduct:
     def __init__(self, X, S):
         (N, D), C = X.shape, len(S)
         self.X, self.S = X, S
-        self.room = np.empty((C, min(N, max(BLOCK // max(D, 1), SAMPLES))), X.dtype)
+        self.room = np.empty((C, min(N, max(BLOCK // (C + D), SAMPLES))), X.dtype)
 
     def __call__(self, P, AP):
         curvature = np.zeros(len(P))
@@ -511,17 +511,21 @@ cdef inline void turn(floating* p, const floating* r, double beta, Py_ssize_t n)
 cdef int weigh_samples(
     const floating[:, ::1] X, const floating[:, ::1] Y, floating[:, ::1] S, double scale, Settings c
 ) except -1:
-    """S_j = F_j / (tr F_j / D + eps), F_j = scale Y_j^2 being a sample's weight in the Fisher matrix of a row."""
-    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = S.shape[0], n, j
+    """S_j = F_j / (tr F_j / D + eps), F_j = scale Y_j^2 being the samples' weights in the Fisher matrix of a row."""
+    cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = S.shape[0], n, j, first = 0, count
     cdef double[::1] trace = np.zeros(C)
-    cdef double energy
+    cdef floating energy[64]  # of the samples whose signals are transposed at a time, in the first-level cache
     cdef floating factor = <floating>scale, mean
     with nogil:
-        for n in range(N):
-            energy = dot(&X[n, 0], &X[n, 0], D) / <double>D
+        while first < N:
+            count = min(64, N - first)
+            for n in range(count):
+                energy[n] = dot(&X[first + n, 0], &X[first + n, 0], D) / <floating>D
             for j in range(C):
-                S[j, n] = factor * (Y[n, j] * Y[n, j])
-                trace[j] += S[j, n] * energy
+                for n in range(count):
+                    S[j, first + n] = factor * (Y[first + n, j] * Y[first + n, j])
+                trace[j] += dot(&S[j, first], &energy[0], count)
+            first += count
         for j in range(C):
             mean = <floating>(trace[j] + c.eps)
             for n in range(N):

@@ -262,7 +262,7 @@ def test_that_form_is_taken(samples: int, cols: int) -> None:
 def test_working_memory_is_what_the_documentation_says(samples: int, cols: int, rows: int, chosen: Any) -> None:
     X, S, e = (x.astype(np.float32) for x in _system(samples, cols, rows))
     stated = {
-        "parameter": 3 * rows * cols + rows * max(2**18 // cols, 256),
+        "parameter": 3 * rows * cols + rows * max(2**18 // (rows + cols), 256),
         "sample": samples**2 + 2 * rows * samples + 1536 * samples,
     }
     tracemalloc.start()
