@@ -72,12 +72,13 @@ def solve_fisher(X, S, e, tau, num_iters, denom_eps=0.0, *, guarded=True, form=N
     Returns:
         W, of e's shape and dtype, equal to `conjugate_gradients` of the reference up to rounding.
 
-    Working memory beside S and W, in entries: 3 C D + C max(2^18 / (C + D), 256) in parameter space, N^2 + 2 C N + 1536 N
-    in sample space. The GIL is released; products run in as many threads as BLAS is allowed.
+    Working memory beside S and W, in entries: in parameter space 3 C D + C max(2^18 / (C + D), 256), in sample space
+    N^2 + 2 C N + 1536 N, and for rows that are solved again in parameter space what they need there. The GIL is
+    released; products run in as many threads as BLAS is allowed.
 
     Raises:
-        TypeError: an array is not as above.
-        ValueError: neither is a shape, or a number.
+        TypeError: not a NumPy array, or of a wrong dtype.
+        ValueError: the shapes do not fit, or a number is out of range.
 
     >>> X, S, e = np.eye(2), np.array([[1.0], [3.0]]), np.array([[2.0, 4.0]])
     >>> solve_fisher(X, S, e, tau=1.0, num_iters=2)

@@ -24,7 +24,7 @@ def matrices(**arrays: Any) -> list[Array]:
         _require_dtype(name, x, like, first)
         if x.ndim != 2 or max(x.shape) > BLAS_LIMIT:
             raise ValueError(f"Invalid {name}: shape {x.shape} (must be a matrix, of sides below 2^31)")
-    return [np.require(x, requirements="CA") for x in arrays.values()]
+    return [np.require(x, requirements=("C", "A")) for x in arrays.values()]
 
 
 def tensor(name: str, x: Any) -> Array:
@@ -37,7 +37,7 @@ def tensor(name: str, x: Any) -> Array:
     _require_floats(name, x)
     if x.ndim != 4:
         raise ValueError(f"Invalid {name}: shape {x.shape} (must be (samples, channels, height, width))")
-    return np.require(x, requirements="CA")
+    return np.require(x, requirements=("C", "A"))
 
 
 def require_system(X: Array, e: Array, **of_samples: Array) -> None:
@@ -65,7 +65,11 @@ def flattened(p: Any, grad: Any, **state: Any) -> list[Array]:
         require_state(name, x, p, p.shape)
     _require_dtype("grad", grad, "p", p)
     _require_shape("grad", grad, p.shape)
-    return [p.reshape(-1), np.require(grad, requirements="CA").reshape(-1), *(x.reshape(-1) for x in state.values())]
+    return [
+        p.reshape(-1),
+        np.require(grad, requirements=("C", "A")).reshape(-1),
+        *(x.reshape(-1) for x in state.values()),
+    ]
 
 
 def require_layer(p: Array, g: LayerGradient, *, together: bool) -> list[Array]:

@@ -2,7 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ from stepgauge.reference.conjugate_gradients import guarded, plain
 from stepgauge.reference.layers import LayerGradient, patches, same_padding
 
 DTYPES = ("float32", "float64")
-FORMS = ("parameter", "sample")
+FORMS: tuple[Literal["parameter", "sample"], ...] = ("parameter", "sample")
 
 
 def _rule(base: Any, chosen: str, dialect: str = "published") -> Any:
@@ -231,7 +231,7 @@ def test_much_damping_divides(chosen: Any) -> None:
 def test_what_is_not_finite_spoils_its_rows(chosen: Any, bad: float) -> None:
     """In a right-hand side or a weight its row, in an input every row; never another."""
     for where, spoilt in (("e", [1]), ("S", [1]), ("X", [0, 1, 2])):
-        arrays = dict(zip("XSe", _system(8, 30, 3), strict=True))
+        arrays: dict[str, Any] = dict(zip("XSe", _system(8, 30, 3), strict=True))
         arrays[where][(2, 1) if where == "S" else (1, 2)] = bad
         W = solve_fisher(**arrays, tau=0.1, num_iters=4, form=chosen)
         assert [j for j in range(3) if not np.isfinite(W[j]).all()] == spoilt, where
@@ -278,9 +278,11 @@ def test_working_memory_is_what_the_documentation_says(samples: int, cols: int, 
 def test_rows_that_sample_space_has_lost_are_those_of_parameter_space() -> None:
     """Two samples span a Krylov space of three dimensions, after which the residual is rounding errors."""
     X, S, e = _system(2, 40, 5)
-    assert np.array_equal(*(solve_fisher(X, S, e, 0.1, 8, form=form) for form in FORMS))
+    lost, expected = (solve_fisher(X, S, e, 0.1, 8, form=form) for form in FORMS)
+    assert np.array_equal(lost, expected)
     X, S, e = _system(20, 40, 5, of_samples=0.5)
-    assert not np.any(np.all(np.equal(*(solve_fisher(X, S, e, 0.1, 4, form=form) for form in FORMS)), axis=1))
+    kept, other = (solve_fisher(X, S, e, 0.1, 4, form=form) for form in FORMS)
+    assert not np.any(np.all(kept == other, axis=1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -367,7 +369,7 @@ def _everywhere(x: Array) -> dict[str, Array]:
 
 @pytest.mark.parametrize("chosen", FORMS)
 def test_layout_does_not_matter_and_nothing_is_written(chosen: Any) -> None:
-    arrays = dict(zip("XSe", _system(9, 21, 4), strict=True))
+    arrays: dict[str, Any] = dict(zip("XSe", _system(9, 21, 4), strict=True))
     expected = solve_fisher(**arrays, tau=0.1, num_iters=3, form=chosen)
     for name in arrays:
         for layout, x in _everywhere(arrays[name]).items():
