@@ -96,7 +96,7 @@ def natural_direction(e, X, Y, scale, tau, num_iters, denom_eps=0.0, *, guarded=
     Args:
         e: the momentum, shape (C, D).
         X: the inputs, shape (N, D).
-        Y: the signals, shape (N, C).
+        Y: the signals, shape (N, C), of any layout.
         scale: multiplies the squared signals; matters beside denom_eps only.
         tau, num_iters, denom_eps, guarded, form: as of `solve_fisher`.
 
@@ -106,7 +106,7 @@ def natural_direction(e, X, Y, scale, tau, num_iters, denom_eps=0.0, *, guarded=
     Raises:
         TypeError, ValueError: as `solve_fisher`.
     """
-    X, Y, e = matrices(X=X, Y=Y, e=e)
+    X, Y, e = matrices(X=X, Y=Y, e=e, strided="Y")
     require_system(X, e, Y=Y)
     settings = checked_settings(tau, num_iters, denom_eps, guarded)
     settings.normalised = True
@@ -461,17 +461,32 @@ cdef inline double quotient(double a, double b, bint guarded) noexcept nogil:
 
 
 cdef inline double weigh(floating* z, const floating* s, Py_ssize_t n) noexcept nogil:
-    """z = s z; the sum of s z^2 before."""
-    cdef floating weighed[128]
+    """z = s z; the sum of s z^2 before, in lanes that fill a register, block by block."""
     cdef double total = 0
-    cdef Py_ssize_t k, first = 0, count
+    cdef Py_ssize_t first = 0
     while first < n:
-        count = min(128, n - first)
-        for k in range(count):
-            weighed[k] = s[first + k] * z[first + k]
-        total += dot(&weighed[0], z + first, count)
-        memcpy(z + first, &weighed[0], count * sizeof(floating))
-        first += count
+        total += weigh_block(z + first, s + first, min(256, n - first))
+        first += 256
+    return total
+
+
+cdef inline floating weigh_block(floating* z, const floating* s, Py_ssize_t n) noexcept nogil:
+    cdef floating lane[16]
+    cdef floating total = 0, weighed
+    cdef Py_ssize_t i, k, turns = n - n % 16
+    for k in range(16):
+        lane[k] = 0
+    for i in range(0, turns, 16):
+        for k in range(16):
+            weighed = s[i + k] * z[i + k]
+            lane[k] += weighed * z[i + k]
+            z[i + k] = weighed
+    for k in range(16):
+        total += lane[k]
+    for i in range(turns, n):
+        weighed = s[i] * z[i]
+        total += weighed * z[i]
+        z[i] = weighed
     return total
 
 
@@ -510,7 +525,7 @@ cdef inline void turn(floating* p, const floating* r, double beta, Py_ssize_t n)
 
 
 cdef int weigh_samples(
-    const floating[:, ::1] X, const floating[:, ::1] Y, floating[:, ::1] S, double scale, Settings c
+    const floating[:, ::1] X, const floating[:, :] Y, floating[:, ::1] S, double scale, Settings c
 ) except -1:
     """S_j = F_j / (tr F_j / D + eps), F_j = scale Y_j^2 being the samples' weights in the Fisher matrix of a row."""
     cdef Py_ssize_t N = X.shape[0], D = X.shape[1], C = S.shape[0], n, j, first = 0, count

@@ -11,8 +11,10 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))  # in the machine's own by
 BLAS_LIMIT = 2**31 - 1  # BLAS counts rows and columns in C ints
 
 
-def matrices(**arrays: Any) -> list[Array]:
-    """Matrices to be read, by their names, of the first one's dtype; copied where they are not C-contiguous.
+def matrices(*, strided: str = "", **arrays: Any) -> list[Array]:
+    """Matrices to be read, by their names, of the first one's dtype.
+
+    They are copied where they are not C-contiguous, save one that may be `strided`.
 
     Raises:
         TypeError: not a NumPy array, or of a wrong dtype.
@@ -24,7 +26,7 @@ def matrices(**arrays: Any) -> list[Array]:
         _require_dtype(name, x, like, first)
         if x.ndim != 2 or max(x.shape) > BLAS_LIMIT:
             raise ValueError(f"Invalid {name}: shape {x.shape} (must be a matrix, of sides below 2^31)")
-    return [np.require(x, requirements=("C", "A")) for x in arrays.values()]
+    return [np.require(x, requirements="A" if name == strided else ("C", "A")) for name, x in arrays.items()]
 
 
 def tensor(name: str, x: Any) -> Array:
