@@ -62,7 +62,7 @@ transcripts: .venv/peers
 .venv/ready: pyproject.toml constraints.txt meson.build core/meson.build
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) torch
-	$(INSTALL) meson-python meson ninja Cython
+	$(INSTALL) meson-python meson ninja Cython scipy
 	$(INSTALL) --no-build-isolation --editable '.[dev]'
 	touch $@
 

@@ -7,10 +7,13 @@ state, and returns those same objects; the gradient is only read. The numbers ar
 instruction set.
 """
 
+from stepgauge.core._fisher import solve_fisher
 from stepgauge.core.adamp import AdamP
+from stepgauge.core.frog import Frog
+from stepgauge.core.kfrog import KFrog
 from stepgauge.core.sgd import SGD
 from stepgauge.reference import Rule
 
-RULES: dict[str, type[Rule]] = {"sgd": SGD, "adamp": AdamP}
+RULES: dict[str, type[Rule]] = {"sgd": SGD, "adamp": AdamP, "frog": Frog, "kfrog": KFrog}
 
-__all__ = ["RULES", "SGD", "AdamP"]
+__all__ = ["RULES", "SGD", "AdamP", "Frog", "KFrog", "solve_fisher"]
