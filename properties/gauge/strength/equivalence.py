@@ -55,8 +55,9 @@ class Prover:
 
         these, others = Following(leading, others=False), Following(leading, others=True)
         yield lambda: self._same(functions, Following(frozenset(), others=False))  # whatever they call computes
-        yield lambda: self._same(functions, others)
-        yield lambda: self._same(seen, these)  # as the driver sees it
+        if not set(functions) <= set(seen):
+            yield lambda: self._same(functions, others)
+            yield lambda: self._same(seen, these)  # as the driver sees it
         yield lambda: self._same(seen, others)
         yield lambda: self._same_but_for_dead_state(seen, these)
 
@@ -77,14 +78,21 @@ class Prover:
     def _same(self, functions: Sequence[FunctionType], following: Following) -> bool:
         """Whether each function returns the same, whatever it is called with."""
         try:
-            return all(self._agree(c) for f in functions for given in self._arguments(f) for c in self._cases(f, given, following))
+            return all(
+                self._agree(c)
+                for f in functions
+                for given in self._arguments(f)
+                for c in self._cases(f, given, following)
+            )
         except NotUnderstood:
             return False
 
     def _arguments(self, function: FunctionType) -> Iterator[Arguments]:
         return arguments_of(function, self.source, self.dialect, self.original)
 
-    def _cases(self, function: FunctionType, given: Arguments, following: Following, taken: Decisions | None = None) -> Iterator[Case]:
+    def _cases(
+        self, function: FunctionType, given: Arguments, following: Following, taken: Decisions | None = None
+    ) -> Iterator[Case]:
         return cases((self.original, self.edited), function, list(given.values()), following, taken or {})
 
     def _agree(self, case: Case) -> bool:
@@ -107,22 +115,25 @@ class Prover:
             return False  # what it makes of the state is not looked at
         try:
             rest = [f for f in seen if f not in (step, init)]
-            return self._same(rest, following) and all(self._live_parts_agree(given, following) for given in self._arguments(step))
+            return self._same(rest, following) and all(
+                self._live_parts_agree(given, following) for given in self._arguments(step)
+            )
         except NotUnderstood:
             return False
 
     def _live_parts_agree(self, given: Arguments, following: Following) -> bool:
-        found = self._steps(given, following, {})
-        if any("p" in liveness.differing(case) and not liveness.may_be_constant(case) for case in found):
-            return False
+        found, differing = [], []
+        for case in self._steps(given, following, {}):
+            found.append(case)
+            if names := self._differing(case):
+                if "p" in names and not liveness.may_be_constant(case):
+                    return False
+                differing.append(case)
         unlike = self._unlike_at_first(given)
         if not unlike <= liveness.dead(found, self._read_by_statistic(given)):
             return False
-        lasting = {tuple(liveness.lasting(case).items()) for case in found if liveness.differing(case)}
+        lasting = {tuple(liveness.lasting(case).items()) for case in differing}
         return all(self._live_parts_agree_if(dict(taken), found, given, unlike, following) for taken in lasting)
-
-    def _steps(self, given: Arguments, following: Following, taken: Decisions) -> list[Case]:
-        return [c for c in self._cases(self._observed("step"), given, following, taken) if not self._is_refused(c)]
 
     def _live_parts_agree_if(
         self, taken: Decisions, found: Sequence[Case], given: Arguments, unlike: Set[str], following: Following
@@ -133,10 +144,22 @@ class Prover:
         differing = unlike
         while True:
             constant = {name: value for name, value in constant.items() if name not in differing}
-            now = self._steps({**given, "s": liveness.with_constants(given["s"], constant)}, following, taken)
-            differing = unlike.union(*map(liveness.differing, now))
+            now = []
+            for case in self._steps({**given, "s": liveness.with_constants(given["s"], constant)}, following, taken):
+                now.append(case)
+                differing = differing | self._differing(case)
+                if "p" in differing:
+                    return False
             if not differing & constant.keys():
                 return differing <= liveness.dead(now, self._read_by_statistic(given))
+
+    def _steps(self, given: Arguments, following: Following, taken: Decisions) -> Iterator[Case]:
+        return self._cases(self._observed("step"), given, following, taken)
+
+    def _differing(self, case: Case) -> set[str]:
+        """The parts in which a step differs, unless the rule refuses what leads to it."""
+        found = liveness.differing(case)
+        return set() if found and self._is_refused(case) else found and liveness.differing(case)
 
     def _unlike_at_first(self, given: Arguments) -> set[str]:
         """The parts of the state that differ before the first step."""

@@ -274,15 +274,16 @@ def linear(name: str, a: Value, shape: Shape, *further: Expression) -> Value:
         called = sympy.Function(name)(argument, held, *further)
         return ARRAY(called, *ordered(shape)) if shape else called
 
+    positive = _signless(a)
+    sign = sympy.Integer(1 if positive.finite == expanded(a.finite) else -1)
     if not a.is_safe:
-        return Value(sympy.Integer(1), (applied(a.canonical),), shape)
+        return Value(sign, (applied(positive.canonical),), shape)
     facts: frozenset[Fact] = a.facts & {"nonnegative"}
     terms = [split(term) for term in sympy.Add.make_args(expanded(a.finite))]
     if len(terms) == 1 or all(_shape(arrays) == a.shape for _, arrays in terms):
         parts = (scale * applied(arrays) for scale, arrays in terms)
         return Value(sympy.Add(*parts), shape=shape, facts=facts)
-    positive = _signless(a).finite
-    return Value((1 if positive == expanded(a.finite) else -1) * applied(positive), shape=shape, facts=facts)
+    return Value(sign * applied(positive.finite), shape=shape, facts=facts)
 
 
 def split(term: Expression) -> tuple[Expression, Expression]:

@@ -20,7 +20,9 @@ SHAPE = frozenset({sympy.Symbol("the parameter's shape")})
 SMALLEST = 5e-324  # of the positive floats
 
 
-def arguments_of(function: FunctionType, source: EditableSource, dialect: str, trees: Trees) -> Iterator[dict[str, Any]]:
+def arguments_of(
+    function: FunctionType, source: EditableSource, dialect: str, trees: Trees
+) -> Iterator[dict[str, Any]]:
     """What a function may be called with, by name: a rule's with what the driver gives, any other with anything."""
     owner = owner_of(function, source)
     parameters = [a.arg for a in trees[function.__module__, function.__qualname__].args.args]
@@ -76,7 +78,9 @@ def facts_of(allowed: Range) -> frozenset[Fact]:
 def _given(rule: Record, gradient: Any, trees: Trees) -> Iterator[dict[str, Any]]:
     """What the driver gives a rule; with layers, for a parameter that is none's, and for a layer."""
     p, g = atom(sympy.Symbol("p"), SHAPE), atom(sympy.Symbol("g"), SHAPE)
-    layers = [a for a in get_args(gradient) if hasattr(a, "_fields")] or ([gradient] if hasattr(gradient, "_fields") else [])
+    layers = [a for a in get_args(gradient) if hasattr(a, "_fields")] or (
+        [gradient] if hasattr(gradient, "_fields") else []
+    )
     gradients: list[Any] = [] if layers == [gradient] else [g]
     for layer in layers:
         seen = symbol(layer, sympy.Symbol("g"), safe=True)

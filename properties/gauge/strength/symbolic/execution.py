@@ -17,7 +17,17 @@ import numpy as np
 import sympy
 
 from stepgauge.properties.gauge.strength.symbolic import algebra
-from stepgauge.properties.gauge.strength.symbolic.algebra import ARRAY, COUNT, SCALAR, Expression, Shape, Value, atom, number, ordered
+from stepgauge.properties.gauge.strength.symbolic.algebra import (
+    ARRAY,
+    COUNT,
+    SCALAR,
+    Expression,
+    Shape,
+    Value,
+    atom,
+    number,
+    ordered,
+)
 from stepgauge.properties.gauge.strength.symbolic.values import (
     ANY_SHAPE,
     BOUND,
@@ -100,9 +110,7 @@ class Execution:
         failures: what was computed that may raise, each by what it depends on.
     """
 
-    def __init__(
-        self, path: Path, trees: Mapping[tuple[str, str], ast.FunctionDef], following: Following
-    ) -> None:
+    def __init__(self, path: Path, trees: Mapping[tuple[str, str], ast.FunctionDef], following: Following) -> None:
         self.path, self.trees, self.following = path, trees, following
         self.failures: set[Expression] = set()
         self.depth = 0
@@ -116,7 +124,9 @@ class Execution:
         found = self._block(tree.body, names, function.__globals__)
         return None if found is NO_RETURN else found
 
-    def _bound(self, tree: ast.FunctionDef, function: FunctionType, given: Sequence[Any], keywords: Names) -> dict[str, Any]:
+    def _bound(
+        self, tree: ast.FunctionDef, function: FunctionType, given: Sequence[Any], keywords: Names
+    ) -> dict[str, Any]:
         parameters = [a.arg for a in tree.args.args]
         defaults = function.__defaults__ or ()
         names = dict(zip(parameters[len(parameters) - len(defaults) :], defaults, strict=True))
@@ -190,14 +200,21 @@ class Execution:
 
     def _repeat(self, statement: ast.For, items: Any, names: dict[str, Any], module: Names) -> Any:
         """A loop of unknown length: what it makes of the variables that it changes, from what they were."""
-        stored = {n.id for s in statement.body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        stored = {
+            n.id
+            for s in statement.body
+            for n in ast.walk(s)
+            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+        }
         carried = sorted(stored & names.keys())
         inner = {**names, **{name: opaque(_bound_symbol(name)) for name in carried}}
         self._assign(statement.target, opaque(_bound_symbol("item")), inner)
         if self._block(statement.body, inner, module) is not NO_RETURN:
             raise NotUnderstood("a return from a loop")
         loop = [self.frozen(items)]
-        loop += [sympy.Function("variable")(_bound_symbol(n), self.frozen(names[n]), self.frozen(inner[n])) for n in carried]
+        loop += [
+            sympy.Function("variable")(_bound_symbol(n), self.frozen(names[n]), self.frozen(inner[n])) for n in carried
+        ]
         for name in stored:
             names.pop(name, None)
         for name in carried:
@@ -344,7 +361,9 @@ class Execution:
         self._may_fail("matmul", a, b)
         scale, factors = sympy.Integer(1), []
         for x in (a, b):
-            numbers, arrays = algebra.split(algebra.expanded(x.finite)) if x.is_safe else (sympy.Integer(1), x.canonical)
+            numbers, arrays = (
+                algebra.split(algebra.expanded(x.finite)) if x.is_safe else (sympy.Integer(1), x.canonical)
+            )
             scale *= numbers
             factors.append(ARRAY(arrays, *ordered(x.shape)))
         made = atom(sympy.Function("matmul")(*factors), shape, safe=a.is_safe and b.is_safe)
@@ -471,7 +490,11 @@ class Execution:
         if name == "shape":
             return self._extents(array.shape)
         if name in ("ndim", "size"):
-            return atom(sympy.Function(name)(*ordered(array.shape)), facts=COUNT) if array.shape else number(name == "size")
+            return (
+                atom(sympy.Function(name)(*ordered(array.shape)), facts=COUNT)
+                if array.shape
+                else number(name == "size")
+            )
         if name == "T":
             transposed = frozenset({sympy.Function("transposed")(self._shape(array.shape))})
             return algebra.linear("T", array, transposed) if array.shape else array
@@ -512,10 +535,14 @@ class Execution:
         if isinstance(owner, Items):
             self._may_fail("index", owner, index)
             name = sympy.Function("item")(owner.name, index)
-            return Items(name, owner.annotation) if isinstance(node.slice, ast.Slice) else symbol(owner.annotation, name)
+            return (
+                Items(name, owner.annotation) if isinstance(node.slice, ast.Slice) else symbol(owner.annotation, name)
+            )
         if isinstance(owner, Value):
             self._may_fail("index", owner, index)
-            return algebra.linear("item", owner, frozenset({sympy.Function("indexed")(self._shape(owner.shape), index)}), index)
+            return algebra.linear(
+                "item", owner, frozenset({sympy.Function("indexed")(self._shape(owner.shape), index)}), index
+            )
         raise NotUnderstood("an item")
 
     def _index(self, node: ast.expr, names: Names, module: Names) -> Expression:
@@ -617,7 +644,9 @@ class Execution:
         parameters = [a.arg for a in closure.function.args.args]
         if len(parameters) != len(arguments):
             raise Raised("TypeError")
-        return self.value(closure.function.body, {**closure.names, **dict(zip(parameters, arguments, strict=True))}, closure.module)
+        return self.value(
+            closure.function.body, {**closure.names, **dict(zip(parameters, arguments, strict=True))}, closure.module
+        )
 
     def frozen(self, value: Any) -> Expression:
         return frozen(value, self._of_symbols)
@@ -673,8 +702,11 @@ class Execution:
         """The shape that is left of an array, and the arguments that say so."""
         if axis is None and not keepdims:
             return SCALAR, sympy.Symbol("None"), sympy.Symbol("False")
-        self._may_fail("axis", array, axis)
         over, kept = self.frozen(axis), self.frozen(keepdims)
+        dimensions = self._extents(array.shape)
+        if isinstance(dimensions, tuple) and over.is_Integer:
+            over = over % len(dimensions) if -len(dimensions) <= over < len(dimensions) else over
+        self._may_fail("axis", self._shape(array.shape), over)
         return frozenset({sympy.Function("reduced")(self._shape(array.shape), over, kept)}), over, kept
 
     def _call_max(self, x: Any, axis: Any = None, keepdims: Any = False) -> Any:
@@ -734,7 +766,13 @@ class Execution:
         raise NotUnderstood("a length")
 
     def _call_tuple(self, x: Any) -> Any:
-        return x if isinstance(x, (tuple, Items)) and not is_list(x) else tuple(x) if isinstance(x, list) else self._unknown(x)
+        return (
+            x
+            if isinstance(x, (tuple, Items)) and not is_list(x)
+            else tuple(x)
+            if isinstance(x, list)
+            else self._unknown(x)
+        )
 
     def _unknown(self, x: Any) -> Any:
         return self._unfollowed(tuple, [x], {})
@@ -775,11 +813,11 @@ def _replaced(_: Execution, record: Record, **values: Any) -> Record:
 def _reshaped(run: Execution, array: Value, *view: Any) -> Value:
     """Reshaped once more, an array is as if it had been only then."""
     sizes = view[0] if len(view) == 1 else tuple(view)
-    run._may_fail("reshape", array, sizes)
     before = next(iter(array.shape), None)
     owner = run._shape(array.shape)
     if before is not None and len(array.shape) == 1 and before.func == sympy.Function("reshaped"):
         owner = before.args[0]
+    run._may_fail("reshape", owner, sizes)
     view_of = sympy.Function("reshaped")(owner, run.frozen(sizes))
     shape = frozenset(owner.args if run.frozen(sizes) == owner else (view_of,))
     return array if shape == array.shape else algebra.linear("reshape", array, shape)
@@ -813,5 +851,7 @@ def _is_below(a: Value, b: Value, *, strictly: bool) -> Condition:
         return Condition(sympy.false, shape=shape)
     coefficient, rest = algebra.expanded(above.finite).as_coeff_Mul()
     if rest == 1:
-        return Condition(sympy.true if coefficient > 0 or (coefficient == 0 and not strictly) else sympy.false, shape=shape)
+        return Condition(
+            sympy.true if coefficient > 0 or (coefficient == 0 and not strictly) else sympy.false, shape=shape
+        )
     return Condition(name(0, rest if coefficient > 0 else -rest), shape=shape)

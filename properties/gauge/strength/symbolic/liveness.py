@@ -109,7 +109,12 @@ def may_be_constant(case: Case) -> bool:
 
 def _keeps(case: Case, name: str) -> bool:
     kept = _outcome(case.before).get(name)
-    return isinstance(kept, Value) and kept.is_safe and kept.finite.free_symbols >= {sympy.Symbol(name)} and _is_alone(kept)
+    return (
+        isinstance(kept, Value)
+        and kept.is_safe
+        and kept.finite.free_symbols >= {sympy.Symbol(name)}
+        and _is_alone(kept)
+    )
 
 
 def _is_alone(value: Value) -> bool:

@@ -8,7 +8,16 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import sympy
 
-from stepgauge.properties.gauge.strength.symbolic.algebra import ARRAY, COUNT, SCALAR, Expression, Shape, Value, atom, ordered
+from stepgauge.properties.gauge.strength.symbolic.algebra import (
+    ARRAY,
+    COUNT,
+    SCALAR,
+    Expression,
+    Shape,
+    Value,
+    atom,
+    ordered,
+)
 from stepgauge.reference import Array
 
 ANY_SHAPE = sympy.Function("any shape")
@@ -167,4 +176,3 @@ def frozen(value: Any, run: Callable[[Closure], Expression]) -> Expression:
     if hasattr(value, "__qualname__"):
         return sympy.Symbol(f"{value.__module__}.{value.__qualname__}")
     raise NotUnderstood(f"a {type(value).__name__}")
-
