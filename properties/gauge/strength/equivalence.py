@@ -20,10 +20,11 @@ from typing import Any
 
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource
 from stepgauge.properties.gauge.strength.symbolic import liveness
-from stepgauge.properties.gauge.strength.symbolic.assumptions import arguments_of, initial_state
-from stepgauge.properties.gauge.strength.symbolic.execution import ALL, Execution, Following
-from stepgauge.properties.gauge.strength.symbolic.joint import Case, Decisions, Trees, cases
-from stepgauge.properties.gauge.strength.symbolic.values import NotUnderstood, Raised, Record
+from stepgauge.properties.gauge.strength.symbolic.assumptions import arguments_of, initial_states
+from stepgauge.properties.gauge.strength.symbolic.execution import EVERY, Execution, Trees
+from stepgauge.properties.gauge.strength.symbolic.joint import Case, Decisions, cases
+from stepgauge.properties.gauge.strength.symbolic.operations import Following
+from stepgauge.properties.gauge.strength.symbolic.values import NotUnderstood, Record, Refused
 from stepgauge.properties.gauge.tolerance.reference_copies import CONTRACT, FEEDING, parse
 from stepgauge.reference import Rule
 
@@ -55,6 +56,8 @@ class Prover:
 
         these, others = Following(leading, others=False), Following(leading, others=True)
         yield lambda: self._same(functions, Following(frozenset(), others=False))  # whatever they call computes
+        if any(name.startswith("__") for name in leading):
+            return  # Python calls these without naming them
         if not set(functions) <= set(seen):
             yield lambda: self._same(functions, others)
             yield lambda: self._same(seen, these)  # as the driver sees it
@@ -103,8 +106,8 @@ class Prover:
         rules = [x for x in case.before.arguments if isinstance(x, Record) and issubclass(x.kind, Rule)]
         try:
             for rule in rules:
-                Execution(case.path, self.original, ALL).run(getattr_static(rule.kind, "check"), [rule])
-        except Raised:
+                Execution(case.path, self.original, EVERY).run(getattr_static(rule.kind, "check"), [rule])
+        except Refused:
             return True
         return False
 
@@ -122,36 +125,38 @@ class Prover:
             return False
 
     def _live_parts_agree(self, given: Arguments, following: Following) -> bool:
-        found, differing = [], []
+        """The same for what a step is given."""
+        found, lasting = [], {tuple[Any, ...]()} if (unlike := self._unlike_at_first(given, following)) else set()
         for case in self._steps(given, following, {}):
             found.append(case)
-            if names := self._differing(case):
-                if "p" in names and not liveness.may_be_constant(case):
-                    return False
-                differing.append(case)
-        unlike = self._unlike_at_first(given)
-        if not unlike <= liveness.dead(found, self._read_by_statistic(given)):
-            return False
-        lasting = {tuple(liveness.lasting(case).items()) for case in differing}
+            names = self._differing(case)
+            if "p" in names and not liveness.may_be_constant(case):
+                return False
+            if names:
+                lasting.add(tuple(liveness.lasting(case).items()))
         return all(self._live_parts_agree_if(dict(taken), found, given, unlike, following) for taken in lasting)
 
     def _live_parts_agree_if(
         self, taken: Decisions, found: Sequence[Case], given: Arguments, unlike: Set[str], following: Following
     ) -> bool:
-        """The same where some decisions are always taken; parts that then never change are what they are at first."""
-        first = dict(liveness.parts(initial_state(given["self"], given["p"], self.original)))
+        """The same where some decisions are taken in every step.
+
+        Parts that then never change are what they are at first, and of those that differ nothing is known.
+        """
+        first = initial_states(given["self"], given["p"], self.original)
         constant = liveness.constant([case for case in found if liveness.fits(case, taken)], first)
-        differing = unlike
-        while True:
+        differing, before = unlike, None
+        while differing != before:
+            before = differing
             constant = {name: value for name, value in constant.items() if name not in differing}
+            state = liveness.with_parts(given["s"], constant, differing)
             now = []
-            for case in self._steps({**given, "s": liveness.with_constants(given["s"], constant)}, following, taken):
+            for case in self._steps({**given, "s": state}, following, taken):
                 now.append(case)
                 differing = differing | self._differing(case)
                 if "p" in differing:
                     return False
-            if not differing & constant.keys():
-                return differing <= liveness.dead(now, self._read_by_statistic(given))
+        return differing <= liveness.dead(now, self._read_by_statistic(given, following))
 
     def _steps(self, given: Arguments, following: Following, taken: Decisions) -> Iterator[Case]:
         return self._cases(self._observed("step"), given, following, taken)
@@ -161,18 +166,20 @@ class Prover:
         found = liveness.differing(case)
         return set() if found and self._is_refused(case) else found and liveness.differing(case)
 
-    def _unlike_at_first(self, given: Arguments) -> set[str]:
+    def _unlike_at_first(self, given: Arguments, following: Following) -> set[str]:
         """The parts of the state that differ before the first step."""
-        found = self._cases(self._observed("init"), {"self": given["self"], "p": given["p"]}, ALL)
+        known = {name: given[name] for name in ("self", "p")}
+        found = self._cases(self._observed("init"), known, following)
         return {name for case in found for name in liveness.differing(case)}
 
-    def _read_by_statistic(self, given: Arguments) -> set[str]:
+    def _read_by_statistic(self, given: Arguments, following: Following) -> set[str]:
         """What the statistic of a step depends on."""
         if self.source.rule.pools_over == "nothing":
             return set()
-        known = {name: value for name, value in given.items() if name != "pooled"}
-        found = self._cases(self._observed("statistic"), known, ALL)
-        return {name for case in found for names in liveness.read(case, case.after).values() for name in names}
+        known = {name: given[name] for name in ("self", "p", "g", "s")}
+        found = list(self._cases(self._observed("statistic"), known, following))
+        reads = [liveness.read(case, run) for case in found for run in (case.before, case.after)]
+        return {name for parts_read in reads for names in parts_read.values() for name in names}
 
 
 def functions_of(source: EditableSource) -> Trees:

@@ -198,11 +198,11 @@ def absolute(a: Value) -> Value:
     """The absolute value: of x what it is of -x."""
     if a.known("nonnegative"):
         return a
-    positive = _signless(a)
+    positive = signless(a)
     return function("abs", [positive], a.shape, ["nonnegative"], safe=a.is_safe)
 
 
-def _signless(a: Value) -> Value:
+def signless(a: Value) -> Value:
     """The one of a and -a whose form has no minus sign to take out."""
     finite = expanded(a.finite)
     return replace(a, finite=-finite if finite.could_extract_minus_sign() else finite)
@@ -274,7 +274,7 @@ def linear(name: str, a: Value, shape: Shape, *further: Expression) -> Value:
         called = sympy.Function(name)(argument, held, *further)
         return ARRAY(called, *ordered(shape)) if shape else called
 
-    positive = _signless(a)
+    positive = signless(a)
     sign = sympy.Integer(1 if positive.finite == expanded(a.finite) else -1)
     if not a.is_safe:
         return Value(sign, (applied(positive.canonical),), shape)

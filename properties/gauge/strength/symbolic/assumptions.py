@@ -1,6 +1,7 @@
 """What is known of a rule, and of what the driver gives it, before any of it is computed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from inspect import getattr_static
 from types import FunctionType
@@ -10,9 +11,9 @@ import sympy
 
 from stepgauge.properties.gauge.edits.editable_source import EditableSource
 from stepgauge.properties.gauge.strength.symbolic.algebra import COUNT, Expression, Fact, Value, atom
-from stepgauge.properties.gauge.strength.symbolic.execution import ALL, Execution, Path
-from stepgauge.properties.gauge.strength.symbolic.joint import Trees
-from stepgauge.properties.gauge.strength.symbolic.values import Either, Raised, Record, fields_of, symbol
+from stepgauge.properties.gauge.strength.symbolic.execution import EVERY, Execution, Trees
+from stepgauge.properties.gauge.strength.symbolic.path import Path
+from stepgauge.properties.gauge.strength.symbolic.values import Either, Record, Refused, fields_of, symbol
 from stepgauge.reference import Array, Rule, Sum
 from stepgauge.reference.hyperparameters import Range
 
@@ -85,31 +86,35 @@ def _given(rule: Record, gradient: Any, trees: Trees) -> Iterator[dict[str, Any]
     for layer in layers:
         seen = symbol(layer, sympy.Symbol("g"), safe=True)
         gradients.append(Record(seen.kind, {**seen.values, "grad": atom(sympy.Symbol("g.grad"), SHAPE)}))
-    first: Any = initial_state(rule, p, trees)
+    state = _like(initial_states(rule, p, trees), None, "s")
     pooled = None if rule.kind.pools_over == "nothing" else symbol(Sum, sympy.Symbol("pooled"), safe=True)
     for known in gradients:
-        yield {"self": rule, "p": p, "g": known, "s": _like(first, None, "s"), "pooled": pooled}
+        yield {"self": rule, "p": p, "g": known, "s": state, "pooled": pooled}
 
 
-def initial_state(rule: Record, p: Value, trees: Trees) -> Any:
-    """What `init` makes, where it refuses nothing."""
+def initial_states(rule: Record, p: Value, trees: Trees) -> list[Any]:
+    """What `init` makes, on every path on which it refuses nothing."""
+    found: list[Any] = []
     pending: list[dict[Expression, bool]] = [{}]
-    while True:
+    while pending:
         path = Path(pending.pop())
-        try:
-            return Execution(path, trees, ALL).run(getattr_static(rule.kind, "init"), [rule, p])
-        except Raised:
-            pending += path.open()
+        with suppress(Refused):
+            found.append(Execution(path, trees, EVERY).run(getattr_static(rule.kind, "init"), [rule, p]))
+        pending += path.open()
+    return found
 
 
-def _like(first: Any, annotation: Any, name: str) -> Any:
-    """A part of a state, from what it is at first and its annotation."""
-    held = sympy.Symbol(name)
-    if isinstance(first, Record):
-        hints = get_type_hints(first.kind)
-        return Record(first.kind, {f: _like(x, hints[f], f"{name}.{f}") for f, x in first.values.items()})
-    if first is None and annotation == Array | None:  # then an array like the parameter
+def _like(first: Sequence[Any], annotation: Any, name: str) -> Any:
+    """A part of a state, from what it may be at first and its annotation."""
+    held, value = sympy.Symbol(name), first[0]
+    if isinstance(value, Record):
+        hints = get_type_hints(value.kind)
+        parts = {f: _like([x.values[f] for x in first], hints[f], f"{name}.{f}") for f in value.values}
+        return Record(value.kind, parts)
+    shapes = {x.shape for x in first if isinstance(x, Value)}
+    if len(shapes) == 1 and annotation in (Array, Array | None):
+        filled = atom(held, *shapes)
+        return filled if all(isinstance(x, Value) for x in first) else Either(held, {type(None): None, Array: filled})
+    if value is None and annotation == Array | None:  # then an array like the parameter
         return Either(held, {type(None): None, Array: atom(held, SHAPE)})
-    if isinstance(first, Value) and annotation in (Array, Array | None):
-        return atom(held, first.shape)
     return symbol(annotation, held, safe=True)

@@ -1,6 +1,5 @@
 """Two texts of a function executed side by side, along every path through either."""
 
-import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -10,14 +9,15 @@ import sympy
 
 from stepgauge.properties.gauge.strength.symbolic import algebra
 from stepgauge.properties.gauge.strength.symbolic.algebra import Expression, Value
-from stepgauge.properties.gauge.strength.symbolic.execution import Execution, Following, Path
-from stepgauge.properties.gauge.strength.symbolic.values import NotUnderstood, Raised, Record
+from stepgauge.properties.gauge.strength.symbolic.execution import Execution, Trees
+from stepgauge.properties.gauge.strength.symbolic.operations import Following
+from stepgauge.properties.gauge.strength.symbolic.path import IS_ZERO, Path
+from stepgauge.properties.gauge.strength.symbolic.values import Broken, NotUnderstood, Record, Refused
 
-Trees = Mapping[tuple[str, str], ast.FunctionDef]  # functions' texts, by module and name
 Decisions = Mapping[Expression, bool]
 Known = Mapping[Expression, Expression]  # what symbols are
 MOST_PATHS = 2000  # beyond, nothing is said
-OVER, BROADCAST, IS_ZERO = map(sympy.Function, ("over", "broadcast", "is zero"))
+OVER, BROADCAST = map(sympy.Function, ("over", "broadcast"))
 
 
 @dataclass
@@ -32,8 +32,10 @@ class Run:
     def __post_init__(self) -> None:
         try:
             self.outcome = self.execution.run(self.function, self.arguments)
-        except Raised as raised:
-            self.outcome = f"raises {raised}"
+        except Refused as refused:
+            self.outcome = f"raises {refused}"
+        except Broken as broken:
+            raise NotUnderstood(str(broken)) from None
 
     def failures(self, known: Known) -> set[Expression]:
         """What may raise on the way."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import sympy
 
-from stepgauge.properties.gauge.strength.symbolic.algebra import Expression, Value
+from stepgauge.properties.gauge.strength.symbolic.algebra import Expression, Value, atom
 from stepgauge.properties.gauge.strength.symbolic.joint import Case, Decisions, Run, simplified
 from stepgauge.properties.gauge.strength.symbolic.values import Record
 
@@ -93,12 +93,14 @@ def _names(expression: Expression) -> frozenset[str]:
     return frozenset(symbol.name for symbol in expression.free_symbols)
 
 
-def constant(found: Sequence[Case], first: Mapping[str, Any]) -> dict[str, Value]:
-    """The parts that the original text never changes along some paths, where they are numbers at first."""
+def constant(found: Sequence[Case], first: Sequence[Any]) -> dict[str, Value]:
+    """The parts that the original text never changes along some paths, where they are the same number at first."""
+    starts = [dict(parts(state)) for state in first]
     return {
         name: value
-        for name, value in first.items()
-        if isinstance(value, Value) and value.finite.is_Rational and all(_keeps(case, name) for case in found)
+        for name, value in starts[0].items()
+        if isinstance(value, Value) and value.finite.is_Rational and all(start[name] == value for start in starts)
+        if all(_keeps(case, name) for case in found)
     }
 
 
@@ -112,19 +114,14 @@ def _keeps(case: Case, name: str) -> bool:
     return (
         isinstance(kept, Value)
         and kept.is_safe
-        and kept.finite.free_symbols >= {sympy.Symbol(name)}
-        and _is_alone(kept)
+        and kept.finite in (sympy.Symbol(name), atom(sympy.Symbol(name), kept.shape).finite)
     )
 
 
-def _is_alone(value: Value) -> bool:
-    atoms = value.finite.atoms(sympy.Function)
-    return value.finite.is_Symbol or atoms == {value.finite}
-
-
-def with_constants(state: Any, constants: Mapping[str, Value], name: str = "s") -> Any:
-    """The state with some of its parts known."""
+def with_parts(state: Any, given: Mapping[str, Value], unknown: Set[str], name: str = "s") -> Any:
+    """The state with some of its parts given, and some that may be infinite or NaN."""
     if isinstance(state, Record):
-        values = {f: with_constants(x, constants, f"{name}.{f}") for f, x in state.values.items()}
-        return Record(state.kind, values)
-    return constants.get(name, state)
+        return Record(state.kind, {f: with_parts(x, given, unknown, f"{name}.{f}") for f, x in state.values.items()})
+    if name in unknown and isinstance(state, Value):
+        return atom(sympy.Symbol(name), state.shape, safe=False)
+    return given.get(name, state)

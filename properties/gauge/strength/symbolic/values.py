@@ -1,24 +1,16 @@
 """What a text computes with when it is executed on symbols: beside Python's own values, those of this module."""
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import sympy
 
-from stepgauge.properties.gauge.strength.symbolic.algebra import (
-    ARRAY,
-    COUNT,
-    SCALAR,
-    Expression,
-    Shape,
-    Value,
-    atom,
-    ordered,
-)
+from stepgauge.properties.gauge.strength.symbolic.algebra import COUNT, SCALAR, Expression, Shape, Value, atom
 from stepgauge.reference import Array
+from stepgauge.reference.rule import Generator
 
 ANY_SHAPE = sympy.Function("any shape")
 BOUND = "each "  # how the names of symbols begin that stand for the items of a loop
@@ -28,8 +20,12 @@ class NotUnderstood(Exception):
     """The text does something of which it is not known what it computes, so nothing is said of it."""
 
 
-class Raised(Exception):
-    """The text raises an exception."""
+class Refused(Exception):
+    """The text raises an exception, as it says."""
+
+
+class Broken(Exception):
+    """Python would raise an exception, such as at a number added to None."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +90,11 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Random:
+    """A generator of random numbers: what it is given to is not the same twice."""
+
+
+@dataclass(frozen=True)
 class Method:
     """A function of a class, of one of its instances."""
 
@@ -113,6 +114,8 @@ def symbol(annotation: Any, name: Expression, *, safe: bool = False) -> Any:
         return Condition(name)
     if annotation is str:
         return Text(name)
+    if annotation is Generator or Generator in get_args(annotation):
+        return Random()
     if get_origin(annotation) in (Union, UnionType):
         kinds = {kind: None if kind is type(None) else symbol(kind, name, safe=safe) for kind in get_args(annotation)}
         return Either(name, kinds)
@@ -149,30 +152,3 @@ def fields_of(kind: type) -> tuple[str, ...]:
 def part(name: Expression, field: str) -> Expression:
     """A field of something; of a symbol, one that prints as in the text."""
     return sympy.Symbol(f"{name}.{field}") if name.is_Symbol else sympy.Function(f".{field}")(name)
-
-
-def frozen(value: Any, run: Callable[[Closure], Expression]) -> Expression:
-    """A value as an argument of a function; `run` gives a lambda's result for symbols."""
-    if isinstance(value, Value):
-        return ARRAY(value.canonical, *ordered(value.shape)) if value.shape else value.canonical
-    if isinstance(value, Condition):
-        return sympy.Function("not")(value.statement) if value.negated else value.statement
-    if isinstance(value, Record):
-        return sympy.Function(value.kind.__qualname__)(*(frozen(x, run) for x in value.values.values()))
-    if isinstance(value, (tuple, list)):
-        return sympy.Function(type(value).__name__)(*(frozen(x, run) for x in value))
-    if isinstance(value, Closure):
-        return run(value)
-    if isinstance(value, Extents):
-        return sympy.Function("extents")(*ordered(value.of))
-    if isinstance(value, Method):
-        return sympy.Function("method")(frozen(value.owner, run), sympy.Symbol(value.function.__qualname__))
-    if isinstance(value, (Text, Items, Either)):
-        return value.name
-    if isinstance(value, (str, bool)) or value is None:
-        return sympy.Symbol(repr(value))
-    if isinstance(value, sympy.Basic):
-        return value
-    if hasattr(value, "__qualname__"):
-        return sympy.Symbol(f"{value.__module__}.{value.__qualname__}")
-    raise NotUnderstood(f"a {type(value).__name__}")
