@@ -62,7 +62,7 @@ class Prover:
             yield lambda: self._same(functions, others)
             yield lambda: self._same(seen, these)  # as the driver sees it
         yield lambda: self._same(seen, others)
-        yield lambda: self._same_but_for_dead_state(seen, these)
+        yield lambda: self._same_but_for_dead_state(seen, others)
 
     def _observed(self, name: str) -> Any:
         return getattr_static(self.source.rule, name, None)

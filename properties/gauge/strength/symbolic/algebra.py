@@ -26,6 +26,7 @@ Fact = Literal["nonnegative", "nonzero", "below one", "whole"]
 POSITIVE: frozenset[Fact] = frozenset({"nonnegative", "nonzero"})
 SCALAR: Shape = frozenset()
 ARRAY = sympy.Function("array")
+KEPT = sympy.Function("reduced, dimensions kept")
 COUNT: frozenset[Fact] = frozenset({"nonnegative", "whole"})
 
 
@@ -58,6 +59,12 @@ class Value:
 
     def known(self, *facts: Fact) -> bool:
         return self.is_safe and self.facts.issuperset(facts)
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape of what is broadcast: what was reduced, and kept its dimensions, fits what it was reduced from."""
+    whole = SCALAR.union(*shapes)
+    return frozenset(shape for shape in whole if not (shape.func == KEPT and whole >= set(shape.args[0].args)))
 
 
 def ordered(expressions: Iterable[Expression]) -> list[Expression]:
@@ -94,7 +101,7 @@ def atom(expression: Expression, shape: Shape = SCALAR, facts: Iterable[Fact] = 
 
 
 def add(a: Value, b: Value) -> Value:
-    shape = a.shape | b.shape
+    shape = broadcast(a.shape, b.shape)
     if not (a.is_safe and b.is_safe):
         terms = ordered((*_terms(a), *_terms(b)))
         return atom(sympy.Function("plus")(*terms), shape, safe=False)
@@ -138,7 +145,7 @@ def multiply(a: Value, b: Value) -> Value:
     factors = (*(a.factors or (a,)), *(b.factors or (b,)))
     unsafe = tuple(ordered((*a.unsafe, *b.unsafe)))
     finite = a.finite * b.finite
-    return Value(finite, unsafe, a.shape | b.shape, _facts_of_product(factors), factors)
+    return Value(finite, unsafe, broadcast(a.shape, b.shape), _facts_of_product(factors), factors)
 
 
 def _facts_of_product(factors: tuple[Value, ...]) -> frozenset[Fact]:
@@ -156,7 +163,7 @@ def _facts_of_product(factors: tuple[Value, ...]) -> frozenset[Fact]:
 
 def divide(a: Value, b: Value, *, nonzero: bool = False) -> Value:
     """The quotient; `nonzero` if that is known of b from elsewhere."""
-    shape = a.shape | b.shape
+    shape = broadcast(a.shape, b.shape)
     if b.is_safe and (nonzero or b.known("nonzero")):
         inverse = Value(1 / expanded(b.finite), shape=b.shape, facts=b.facts & POSITIVE | {"nonzero"})
         return multiply(a, inverse)
@@ -186,7 +193,7 @@ def power(a: Value, b: Value) -> Value:
     if a.known("nonnegative") and b.known("nonnegative"):
         facts |= POSITIVE & {"nonnegative", *a.facts}
         facts |= {"below one"} if a.known("below one") and b.known("nonzero") else set()
-    return function("power", [a, b], a.shape | b.shape, facts, safe="nonnegative" in facts)
+    return function("power", [a, b], broadcast(a.shape, b.shape), facts, safe="nonnegative" in facts)
 
 
 def sqrt(a: Value) -> Value:
@@ -229,7 +236,7 @@ def _chosen(name: str, a: Value, b: Value, above: Callable[..., bool], below: Ca
         facts |= POSITIVE
     if below(x.known("below one") for x in pair):
         facts |= {"below one"}
-    shape = a.shape | b.shape
+    shape = broadcast(a.shape, b.shape)
     candidates = {candidate for x in pair for candidate in _candidates(name, x, shape)}
     if len(candidates) == 1 and a.shape == b.shape:
         return a
@@ -242,10 +249,12 @@ def _candidates(name: str, a: Value, shape: Shape) -> tuple[Expression, ...]:
     return tuple(named.args) if named.func == sympy.Function(name) and a.shape == shape else (a.canonical,)
 
 
-def floor(a: Value) -> Value:
-    if "whole" in a.facts and a.is_safe:
-        return a
-    return function("floor", [a], a.shape, COUNT if a.known("nonnegative") else ("whole",), safe=a.is_safe)
+def floor_quotient(a: Value, b: Value, quotient: Value) -> Value:
+    """The quotient of whole numbers rounded down; of others, rounding decides what that is."""
+    if a.known("whole") and b.known("whole"):
+        facts = COUNT if quotient.known("nonnegative") else ("whole",)
+        return function("floor", [quotient], quotient.shape, facts, safe=quotient.is_safe)
+    return function("floor of rounded", [a, b], quotient.shape, safe=False)
 
 
 def where(condition: Expression, a: Value, b: Value, shape: Shape) -> Value:

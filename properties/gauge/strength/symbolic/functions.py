@@ -18,7 +18,7 @@ from stepgauge.properties.gauge.strength.symbolic.operations import (
     replaced,
     reshaped,
 )
-from stepgauge.properties.gauge.strength.symbolic.values import Condition, Either, Items, NotUnderstood, Record
+from stepgauge.properties.gauge.strength.symbolic.values import ANY_SHAPE, Condition, Either, Items, NotUnderstood, Record
 
 
 def sqrt(run: Operations, x: Any) -> Value:
@@ -53,7 +53,7 @@ def where(run: Operations, test: Any, x: Any, y: Any) -> Value:
     if not isinstance(test, Condition):
         raise NotUnderstood("a choice by numbers")
     a, b = run.numeric(x), run.numeric(y)
-    return algebra.where(run.frozen(test), a, b, test.shape | a.shape | b.shape)
+    return algebra.where(run.frozen(test), a, b, algebra.broadcast(test.shape, a.shape, b.shape))
 
 
 def total(run: Operations, x: Any, axis: Any = None, keepdims: Any = False) -> Value:
@@ -80,7 +80,8 @@ def _reduced(run: Operations, array: Value, axis: Any, keepdims: Any) -> tuple[S
     if isinstance(sizes, tuple) and over.is_Integer and -len(sizes) <= over < len(sizes):
         over %= len(sizes)
     run.may_fail("axis", extents(array.shape), over)
-    return frozenset({sympy.Function("reduced")(extents(array.shape), over, kept)}), over, kept
+    reduced = algebra.KEPT if keepdims is True else sympy.Function("reduced")
+    return frozenset({reduced(extents(array.shape), over, kept)}), over, kept
 
 
 def largest_entry(run: Operations, x: Any, axis: Any = None, keepdims: Any = False) -> Any:
@@ -143,6 +144,9 @@ def is_instance(run: Operations, x: Any, kind: Any) -> Any:
         return has_type(x, kind)
     if isinstance(x, Record):
         return issubclass(x.kind, kind)
+    is_number = isinstance(x, Value) and not any(shape.func == ANY_SHAPE for shape in x.shape)
+    if is_number and hasattr(kind, "_fields"):
+        return False
     return Condition(sympy.Function("is a")(run.frozen(x), run.frozen(kind)))
 
 

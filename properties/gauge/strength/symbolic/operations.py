@@ -20,7 +20,7 @@ from stepgauge.properties.gauge.strength.symbolic.algebra import (
     number,
     ordered,
 )  # fmt: skip
-from stepgauge.properties.gauge.strength.symbolic.path import Path, is_below, is_zero
+from stepgauge.properties.gauge.strength.symbolic.path import Path, is_below, is_equal, is_zero
 from stepgauge.properties.gauge.strength.symbolic.values import (
     ANY_SHAPE,
     BOUND,
@@ -139,7 +139,7 @@ class Operations:
         if isinstance(value, Items):
             return atom(sympy.Function("len")(value.name), facts=COUNT)
         if isinstance(value, Value) and value.shape:
-            self.may_fail("len", value)
+            self.may_fail("len", extents(value.shape))
             return self._extent(value.shape, 0)
         raise NotUnderstood("a length")
 
@@ -159,7 +159,7 @@ class Operations:
         if operation is ast.Div:
             return self._quotient(a, b)
         if operation is ast.FloorDiv:
-            return algebra.floor(self._quotient(a, b))
+            return algebra.floor_quotient(a, b, self._quotient(a, b))
         if operation is ast.Pow:
             return self._power(a, b)
         if operation is ast.MatMult:
@@ -174,7 +174,7 @@ class Operations:
 
     def _broadcast(self, a: Value, b: Value) -> None:
         """Arrays whose shapes do not fit raise."""
-        if len(shape := a.shape | b.shape) > 1:
+        if len(shape := algebra.broadcast(a.shape, b.shape)) > 1:
             self.failures.add(sympy.Function("broadcast")(*ordered(shape)))
 
     def _quotient(self, a: Value, b: Value) -> Value:
@@ -191,7 +191,7 @@ class Operations:
 
     def _matrix_product(self, a: Value, b: Value) -> Value:
         """A product of matrices, bilinear: the numbers among the factors are taken out."""
-        self.may_fail("matmul", a, b)
+        self.may_fail("matmul", extents(a.shape), extents(b.shape))
         scale, matrices = sympy.Integer(1), []
         for x in (a, b):
             numbers, arrays = algebra.split(algebra.expanded(x.finite)) if x.is_safe else (1, x.canonical)
@@ -225,8 +225,8 @@ class Operations:
             return (a == b) is not negated
         if isinstance(a, Text) and isinstance(b, str):
             return Condition(sympy.Function("is")(a.name, self.frozen(b)), negated)
-        zero = is_zero(algebra.subtract(self.numeric(a), self.numeric(b)))
-        return Condition(zero.statement, negated, zero.shape)
+        equal = is_equal(self.numeric(a), self.numeric(b))
+        return Condition(equal.statement, negated, equal.shape)
 
     # Attributes and items.
 
@@ -295,7 +295,7 @@ class Operations:
             return self._item_of_tuple(owner, at)
         if not isinstance(owner, (Extents, Items, Value)):
             raise NotUnderstood("an item")
-        self.may_fail("index", owner, at)
+        self.may_fail("index", extents(owner.shape) if isinstance(owner, Value) else owner, at)
         if isinstance(owner, Items):
             name = sympy.Function("item")(owner.name, at)
             return Items(name, owner.annotation) if is_slice else symbol(owner.annotation, name)

@@ -59,6 +59,8 @@ def is_zero(a: Value) -> Condition:
         return Condition(sympy.false, shape=a.shape)
     if not a.is_safe:
         return Condition(IS_ZERO(a.canonical), shape=a.shape)
+    if not (a.known("whole") or _terms(a) <= 2):  # a difference of two numbers is zero only if they are equal
+        return Condition(IS_ZERO(sympy.Function("rounded")(a.canonical)), shape=a.shape)
     coefficient, monic = algebra.expanded(a.finite).as_coeff_Mul()
     if monic == 1:
         return Condition(sympy.true if coefficient == 0 else sympy.false, shape=a.shape)
@@ -66,9 +68,21 @@ def is_zero(a: Value) -> Condition:
     return Condition(IS_ZERO(algebra.expanded(sign * monic)), shape=a.shape)
 
 
+def is_equal(a: Value, b: Value) -> Condition:
+    """Whether a == b; where a sum is compared, which may be rounded, nothing is taken to its other side."""
+    difference = algebra.subtract(a, b)
+    if difference.known("whole") or (a.is_safe and b.is_safe and _terms(a) == 1 == _terms(b)):
+        return is_zero(difference)
+    return Condition(sympy.Function("equal")(*algebra.ordered((a.canonical, b.canonical))), shape=difference.shape)
+
+
+def _terms(a: Value) -> int:
+    return len(sympy.Add.make_args(algebra.expanded(a.finite)))
+
+
 def is_below(a: Value, b: Value, *, strictly: bool) -> Condition:
     """Whether a < b, or a <= b: which are not the negations of each other, because of NaN."""
-    shape = a.shape | b.shape
+    shape = algebra.broadcast(a.shape, b.shape)
     relation = sympy.Function("less" if strictly else "at most")
     difference = algebra.subtract(b, a)
     if not difference.is_safe:

@@ -144,9 +144,11 @@ def record(kind: type, name: Expression, *, safe: bool = False) -> Record:
 
 
 def fields_of(kind: type) -> tuple[str, ...]:
-    """The fields of a named tuple or a dataclass, in order."""
+    """The fields of a named tuple or a dataclass, in the order of the arguments that make one."""
     named: Any = kind
-    return tuple(named._fields) if hasattr(kind, "_fields") else tuple(f.name for f in fields(named))
+    if hasattr(kind, "_fields"):
+        return tuple(named._fields)
+    return tuple(f.name for f in sorted(fields(named), key=lambda f: f.kw_only))
 
 
 def part(name: Expression, field: str) -> Expression:
