@@ -149,15 +149,12 @@ def _entries(of: str) -> list[dict[str, Any]]:
     return found
 
 
-def _explained(
-    source: EditableSource, edits: Sequence[Edit], rule: str, dialect: str, proved: bool
-) -> Survivor:
+def _explained(source: EditableSource, edits: Sequence[Edit], rule: str, dialect: str, proved: bool) -> Survivor:
     """A survivor with the first reason that is given for all of its lines, where one is needed."""
     hunks = source.hunks(edits)
     if proved:
         return Survivor(hunks, equivalent=True, reason="", proved=True)
-    before, after = ("
-".join(lines) for lines in zip(*source.canonical_hunks(edits), strict=True))
+    before, after = ("\n".join(lines) for lines in zip(*source.canonical_hunks(edits), strict=True))
     for entry in _reasons():
         meant = rule in entry.get("rules", [rule]) and dialect in entry.get("dialects", [dialect])
         if meant and _like(before, entry["before"]) and _like(after, entry["after"]):
