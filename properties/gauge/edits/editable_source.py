@@ -72,9 +72,19 @@ class Piece:
     live: Any
     scope: Scope
 
-    def __post_init__(self) -> None:
-        self.text = FileText(source_of(self.module), deepcopy(self.node))
-        self.canonical = _canonical(self.node)
+    @cached_property
+    def text(self) -> FileText:
+        """Its text in the file: of a tree of its own, because this one may be edited as it stands."""
+        source = source_of(self.module)
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, type(self.node)) and node.lineno == self.node.lineno:
+                return FileText(source, node)
+        raise AssertionError(f"{self.module} has no such statement")
+
+    @cached_property
+    def canonical(self) -> list[str]:
+        """The unedited lines as `ast.unparse` prints them."""
+        return _canonical(self.text.statement)
 
     def install(self) -> None:
         """Put the tree, as it stands, into force."""

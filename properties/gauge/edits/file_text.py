@@ -24,7 +24,7 @@ ATOMS = (ast.Attribute, ast.Call, ast.Constant, ast.Name, ast.Subscript)  # expr
 
 
 class FileText:
-    r"""The text of one statement of a file, such as a function.
+    r"""The text of one statement of a file, such as a function, in which no two statements share a line.
 
     >>> source = "def f(x):\n    y = 2*x  # twice\n    return abs( y )\n"
     >>> (function,) = ast.parse(source).body

@@ -27,7 +27,7 @@ def source_of(module: str) -> str:
 
 
 def parse(module: str) -> ast.Module:
-    """Its syntax tree."""
+    """The syntax tree of a module of the reference."""
     return ast.parse(source_of(module))
 
 
