@@ -131,18 +131,6 @@ class LionCopiedSign(LionPort):
         p.sub_(torch.where(u == 0, torch.zeros_like(u), torch.full_like(u, group["lr"]).copysign(u)))
 
 
-class LionRateInSign(LionPort):
-    """Divides out lr at the end: the weight over lr shrinks, and moves by one."""
-
-    def decay(self, p: Tensor, u: Tensor, group: Group) -> None:
-        pass
-
-    def move(self, p: Tensor, u: Tensor, group: Group) -> None:
-        lr = group["lr"]
-        kept = 1 - lr * group["weight_decay"]
-        p.copy_((p * (kept / lr) - u) * lr)
-
-
 class LionMatrixProduct(LionPort):
     """Takes interpolation and average as products of a matrix and a vector."""
 
@@ -183,7 +171,6 @@ REORDERINGS = (
     LionComparisons,
     LionComparesSides,
     LionCopiedSign,
-    LionRateInSign,
     LionMatrixProduct,
     LionFlattened,
     LionInDouble,
