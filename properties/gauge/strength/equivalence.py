@@ -21,14 +21,15 @@ from typing import Any
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource
 from stepgauge.properties.gauge.strength.symbolic import liveness
 from stepgauge.properties.gauge.strength.symbolic.assumptions import arguments_of, initial_states
-from stepgauge.properties.gauge.strength.symbolic.execution import EVERY, Execution, Trees
+from stepgauge.properties.gauge.strength.symbolic.execution import Execution, Trees
 from stepgauge.properties.gauge.strength.symbolic.joint import Case, Decisions, cases
-from stepgauge.properties.gauge.strength.symbolic.operations import Following
+from stepgauge.properties.gauge.strength.symbolic.operations import Following, Function, named
 from stepgauge.properties.gauge.strength.symbolic.values import NotUnderstood, Record, Refused
 from stepgauge.properties.gauge.tolerance.reference_copies import CONTRACT, FEEDING, parse
 from stepgauge.reference import Rule
 
 Arguments = Mapping[str, Any]
+NONE: frozenset[Function] = frozenset()
 OBSERVED = ("init", "step", "statistic", "skip", "preconditioned", "chosen")  # what the driver calls of a rule
 
 
@@ -40,6 +41,7 @@ class Prover:
         self.edited = functions_of(source)
         self.original = deepcopy(self.edited)
         self.mentioned = {name: _mentioned(tree) for name, tree in self.original.items()}
+        self.straight = {name for name, tree in self.original.items() if _is_straight(tree)}
 
     def proves(self, edits: Sequence[Edit]) -> bool:
         """Whether the text, with some edits in force, is proved to compute the same as without."""
@@ -51,32 +53,31 @@ class Prover:
 
     def _attempts(self, functions: Sequence[FunctionType]) -> Iterator[Callable[[], bool]]:
         """Ways to prove it, the cheapest first; each but the last may fail because it looks at too little."""
-        leading = self._leading_to(functions)
-        seen = [f for f in map(self._observed, OBSERVED) if f is not None and f.__name__ in leading]
-
-        these, others = Following(leading, others=False), Following(leading, others=True)
-        yield lambda: self._same(functions, Following(frozenset(), others=False))  # whatever they call computes
-        if any(name.startswith("__") for name in leading):
+        yield lambda: self._same(functions, Following(NONE, NONE))  # whatever the functions that they call compute
+        if any(function.__name__.startswith("__") for function in functions):
             return  # Python calls these without naming them
+        leading = self._leading_to(functions)
+        seen = [f for f in map(self._observed, OBSERVED) if f is not None and named(f) in leading]
+        few, all_others = Following(leading, self.straight), Following(leading, self.original.keys())
         if not set(functions) <= set(seen):
-            yield lambda: self._same(functions, others)
-            yield lambda: self._same(seen, these)  # as the driver sees it
-        yield lambda: self._same(seen, others)
-        yield lambda: self._same_but_for_dead_state(seen, others)
+            yield lambda: self._same(functions, few)
+        yield lambda: self._same(seen, few)  # as the driver sees it
+        yield lambda: self._same_but_for_dead_state(seen, few)
+        yield lambda: self._same(seen, all_others)
 
     def _observed(self, name: str) -> Any:
         return getattr_static(self.source.rule, name, None)
 
-    def _leading_to(self, functions: Sequence[FunctionType]) -> set[str]:
-        """The names of functions and of all that call them; a name stands for every function that has it."""
-        edited = [(f.__module__, f.__qualname__) for f in functions]
-        mentioned = [*self.mentioned.items(), *((name, _mentioned(self.edited[name])) for name in edited)]
-        names = {function.__name__ for function in functions}
+    def _leading_to(self, functions: Sequence[FunctionType]) -> set[Function]:
+        """Functions and all that call them; a name stands for every function that has it."""
+        found = set(map(named, functions))
+        mentioned = [*self.mentioned.items(), *((name, _mentioned(self.edited[name])) for name in found)]
         while True:
-            more = {name.rpartition(".")[2] for (_, name), inner in mentioned if not names.isdisjoint(inner)}
-            if more <= names:
-                return names
-            names |= more
+            names = {name.rpartition(".")[2] for _, name in found}
+            more = {function for function, inner in mentioned if not names.isdisjoint(inner)}
+            if more <= found:
+                return found
+            found |= more
 
     def _same(self, functions: Sequence[FunctionType], following: Following) -> bool:
         """Whether each function returns the same, whatever it is called with."""
@@ -106,7 +107,7 @@ class Prover:
         rules = [x for x in case.before.arguments if isinstance(x, Record) and issubclass(x.kind, Rule)]
         try:
             for rule in rules:
-                Execution(case.path, self.original, EVERY).run(getattr_static(rule.kind, "check"), [rule])
+                Execution(case.path, self.original, Following(NONE, self.original.keys())).run(getattr_static(rule.kind, "check"), [rule])
         except Refused:
             return True
         return False
@@ -194,6 +195,12 @@ def functions_of(source: EditableSource) -> Trees:
 
 
 def _mentioned(tree: ast.FunctionDef) -> set[str]:
-    """The names in a text."""
+    """The names in a text that may be of functions: those of a state's fields are not."""
     nodes = list(ast.walk(tree))
-    return {n.id for n in nodes if isinstance(n, ast.Name)} | {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+    attributes = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) != "s"}
+    return attributes | {n.id for n in nodes if isinstance(n, ast.Name)}
+
+
+def _is_straight(tree: ast.FunctionDef) -> bool:
+    """Whether a text has no statements that branch, so that to execute it adds few paths."""
+    return not any(isinstance(node, (ast.If, ast.For, ast.While)) for node in ast.walk(tree))

@@ -175,12 +175,14 @@ def divide(a: Value, b: Value, *, nonzero: bool = False) -> Value:
 
 def _factors_of(finite: Expression) -> list[Expression]:
     """A divisor, without its rational coefficient, as factors that each may be zero."""
+    coefficient, rest = expanded(finite).as_coeff_Mul()
+    if coefficient == 0:
+        return [sympy.Integer(0)]
     found: list[Expression] = []
-    for factor in sympy.Mul.make_args(expanded(finite).as_coeff_Mul()[1]):
+    for factor in sympy.Mul.make_args(rest):
         base, exponent = factor.as_base_exp()
         found += [base] * int(exponent) if exponent.is_Integer and exponent > 0 else [factor]
-    zero = expanded(finite) == 0
-    return found if not zero else [sympy.Integer(0)]
+    return [factor for factor in found if factor != 1]
 
 
 def power(a: Value, b: Value) -> Value:

@@ -11,7 +11,8 @@ import sympy
 
 from stepgauge.properties.gauge.edits.editable_source import EditableSource
 from stepgauge.properties.gauge.strength.symbolic.algebra import COUNT, Expression, Fact, Value, atom
-from stepgauge.properties.gauge.strength.symbolic.execution import EVERY, Execution, Trees
+from stepgauge.properties.gauge.strength.symbolic.execution import Execution, Trees
+from stepgauge.properties.gauge.strength.symbolic.operations import Following
 from stepgauge.properties.gauge.strength.symbolic.path import Path
 from stepgauge.properties.gauge.strength.symbolic.values import Either, Record, Refused, fields_of, symbol
 from stepgauge.reference import Array, Rule, Sum
@@ -99,7 +100,7 @@ def initial_states(rule: Record, p: Value, trees: Trees) -> list[Any]:
     while pending:
         path = Path(pending.pop())
         with suppress(Refused):
-            found.append(Execution(path, trees, EVERY).run(getattr_static(rule.kind, "init"), [rule, p]))
+            found.append(Execution(path, trees, Following(frozenset(), trees.keys())).run(getattr_static(rule.kind, "init"), [rule, p]))
         pending += path.open()
     return found
 

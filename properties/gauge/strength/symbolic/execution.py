@@ -15,7 +15,7 @@ import sympy
 
 from stepgauge.properties.gauge.strength.symbolic.algebra import Expression
 from stepgauge.properties.gauge.strength.symbolic.functions import KNOWN
-from stepgauge.properties.gauge.strength.symbolic.operations import LIST, Following, Operations, bound_symbol
+from stepgauge.properties.gauge.strength.symbolic.operations import LIST, Following, Function, Operations, bound_symbol, named
 from stepgauge.properties.gauge.strength.symbolic.path import Path
 from stepgauge.properties.gauge.strength.symbolic.values import (
     Broken,
@@ -31,10 +31,9 @@ from stepgauge.properties.gauge.strength.symbolic.values import (
 )  # fmt: skip
 
 Names = Mapping[str, Any]
-Trees = Mapping[tuple[str, str], ast.FunctionDef]  # functions' texts, by module and name
+Trees = Mapping[Function, ast.FunctionDef]
 CALL = sympy.Function("call")
 DEEPEST = 20  # calls within calls
-EVERY = Following(frozenset(), others=True)
 UNKNOWN = object()  # a variable that may have no value
 GOES_ON = object()  # what a statement comes to that does not return
 
@@ -58,7 +57,7 @@ class Execution(Operations):
             raise NotUnderstood("a function that calls itself")
         self.depth += 1
         try:
-            tree = self.trees[function.__module__, function.__qualname__]
+            tree = self.trees[named(function)]
             found = Frame(self, self._named(tree, function, arguments, keywords or {}), function.__globals__).block(
                 tree.body
             )
@@ -88,10 +87,10 @@ class Execution(Operations):
                 return self._computed(compute, arguments, keywords)
         if isinstance(function, type) and hasattr(function, "__annotations__"):
             return self._made(function, arguments, keywords)
-        if isinstance(function, FunctionType) and (function.__module__, function.__qualname__) in self.trees:
-            if function.__name__ in self.following.needed:
+        if isinstance(function, FunctionType):
+            if named(function) in self.following.needed:
                 return self.run(function, arguments, keywords)
-            if self.following.others:
+            if named(function) in self.following.others:
                 with suppress(NotUnderstood):
                     return self.run(function, arguments, keywords)
         return self._stand_in(function, arguments, keywords)

@@ -43,16 +43,23 @@ from stepgauge.properties.gauge.strength.symbolic.values import (
 EXTENTS, RESHAPED, LIST = map(sympy.Function, ("extents", "reshaped", "list"))
 
 
+Function = tuple[str, str]  # the module and the name of one
+
+
+def named(function: FunctionType) -> Function:
+    return function.__module__, function.__qualname__
+
+
 class Following(NamedTuple):
     """Which calls execute the function that is called; any other call stands for its result.
 
     Attributes:
-        needed: the names of those that have to be executed.
-        others: whether all others are, too, as far as they are understood.
+        needed: those that have to be executed.
+        others: those that are, too, as far as they are understood.
     """
 
-    needed: Set[str]
-    others: bool
+    needed: Set[Function]
+    others: Set[Function]
 
 
 class Operations:
@@ -346,7 +353,7 @@ class Operations:
     def _frozen_constant(self, value: Any) -> Expression:
         if isinstance(value, (str, bool)) or value is None:
             return sympy.Symbol(repr(value))
-        if isinstance(value, FunctionType) and value.__name__ in self.following.needed:
+        if isinstance(value, FunctionType) and named(value) in self.following.needed:
             raise NotUnderstood("a call of what is called here without executing it")
         if hasattr(value, "__qualname__"):
             return sympy.Symbol(f"{value.__module__}.{value.__qualname__}")

@@ -104,7 +104,7 @@ class Method:
 
 def symbol(annotation: Any, name: Expression, *, safe: bool = False) -> Any:
     """What is known of a value from its annotation; `safe` if what is not finite is not asked of it."""
-    if annotation is Array:
+    if annotation == Array:
         return atom(name, frozenset({sympy.Function("shape")(name)}), safe=safe)
     if annotation is float:
         return atom(name, safe=safe)
