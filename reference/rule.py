@@ -111,11 +111,6 @@ class Rule(ABC):
         """Whether a hyperparameter is True or False."""
         return cls._kinds()[name] is bool
 
-    @classmethod
-    def is_real(cls, name: str) -> bool:
-        """Whether a hyperparameter is a real number, or a tuple of them."""
-        return cls._kinds()[name] is float or get_origin(cls._kinds()[name]) is tuple
-
     def hyperparameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.hyperparameter_names()}
 

@@ -23,8 +23,13 @@ SEEDS = range(20)
 
 
 def _report(port: Any, seed: int = 0, only: str = "trajectory/*,law/*", level: Level = "standard") -> Report:
-    options = Options(level, seed, only=only, diagnosis=False)
+    skip = "trajectory/training" if only != "trajectory/training" and _only_with_constants(port) else ""
+    options = Options(level, seed, only=only, skip=skip, diagnosis=False)
     return examine(make_target(port.__name__, port, port.rule), options)
+
+
+def _only_with_constants(port: Any) -> bool:
+    return getattr(port, "only_with_constants", False)
 
 
 def _of(rule: str, ports: Iterable[Any]) -> list[Any]:
@@ -70,6 +75,13 @@ def test_misreadings_diverge_and_legal_ports_conform(rule: str) -> None:
     assert not _survivors(_survivors(_of(rule, MISREADINGS)[::SAMPLE], "quick"))
     assert not _alarms(_of(rule, PORTS), level="quick")
     assert not _alarms(_of(rule, REORDERINGS)[::SAMPLE], only="trajectory/*", level="quick")
+
+
+@pytest.mark.parametrize("rule", sorted({port.rule for port in REORDERINGS if _only_with_constants(port)}))
+def test_ports_for_constants_alone_diverge_where_they_move(rule: str) -> None:
+    """So that none is excused that needs no excuse."""
+    ports = [port for port in _of(rule, REORDERINGS) if _only_with_constants(port)]
+    assert [port for port in ports if _report(port, only="trajectory/training", level="quick").verdict != "diverges"] == []
 
 
 @pytest.mark.parametrize("law", [check.id for check in load_checks() if check.id.startswith("law/sign/")])

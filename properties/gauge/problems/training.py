@@ -25,7 +25,7 @@ def focus_of(rule: str) -> Focus:
 
 
 def as_in_training(recipe: Recipe, movable: Collection[str], fixed: Hyperparameters, k: int) -> Recipe:
-    """The recipe with every hyperparameter that a scheduler may move moved once; `k` counts the problems.
+    """The recipe with every hyperparameter that schedulers move moved once; `k` counts the problems.
 
     Every other problem has no decay, which would make a new gradient of the caller's.
     """
@@ -48,9 +48,9 @@ def as_in_training(recipe: Recipe, movable: Collection[str], fixed: Hyperparamet
 
 
 def movable(rule: str) -> Iterator[str]:
-    """The hyperparameters that schedulers move: real numbers, but lr, which has a schedule of its own."""
+    """The hyperparameters that schedulers move, beside lr, which has a schedule of its own."""
     for name in RULES[rule].hyperparameter_names():
-        if name != "lr" and RULES[rule].is_real(name):
+        if RULES[rule].hyperparameter(name).moves:
             yield name
 
 

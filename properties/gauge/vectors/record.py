@@ -129,7 +129,7 @@ def _final_states(target: Any, problem: Problem) -> list[dict[str, Array]]:
     with quiet():
         run = target.init(problem.initial, problem.groups)
         for t, grads in enumerate(problem.gradients):
-            target.step(grads, run, problem.lr_factor(t))
+            target.step(grads, run, problem.moved(t))
     known = set(RULES[target.rule].State._fields)
     return [
         {name: np.asarray(x, np.float64) for name, x in _kept(run, p).items() if STATE_NAMES.get(name, name) in known}

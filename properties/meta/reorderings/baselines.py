@@ -123,6 +123,8 @@ class SGDDecayIntoBuffer(SGDPort):
 class SGDTwoBuffers(SGDPort):
     """Keeps one buffer of the gradients and one of the weights, and adds them in the step."""
 
+    only_with_constants = True
+
     def update(self, p: Tensor, g: Tensor, group: Group) -> None:
         state = self.state[p]
         parts = [
@@ -156,6 +158,8 @@ class SGDVelocity(SGDPort):
 
 class SGDAverage(SGDPort):
     """Stores the buffer times 1 - momentum, as a moving average, and divides the update by it."""
+
+    only_with_constants = True
 
     def begin(self, state: State, d: Tensor, group: Group) -> None:
         state["momentum_buffer"] = self.rest(group) * d
@@ -197,6 +201,8 @@ class SGDDampenedStep(SGDPort):
 
 class SGDHistory(SGDPort):
     """Keeps the last gradients by themselves and adds them to the buffer four at a time."""
+
+    only_with_constants = True
 
     def begin(self, state: State, d: Tensor, group: Group) -> None:
         state["base"], state["momentum_buffer"], state["recent"] = d.clone(), d.clone(), []
@@ -333,6 +339,8 @@ class AdamRootState(AdamPort):
 class AdamRunningProducts(AdamPort):
     """Keeps running products of the betas in place of their powers."""
 
+    only_with_constants = True
+
     def count(self, state: State, group: Group) -> None:
         products = state.get("products", (1.0, 1.0))
         state["products"] = tuple(x * beta for x, beta in zip(products, group["betas"], strict=True))
@@ -346,6 +354,8 @@ class AdamRunningProducts(AdamPort):
 
 class AdamGeometricSums(AdamPort):
     """Stores sums in place of averages, and divides them by sums of the betas' powers."""
+
+    only_with_constants = True
 
     def count(self, state: State, group: Group) -> None:
         sums = state.get("sums", (0.0, 0.0))
@@ -362,6 +372,8 @@ class AdamGeometricSums(AdamPort):
 
 class AdamCorrectedStates(AdamPort):
     """Stores the corrected moments and moves them by a weight that depends on the step."""
+
+    only_with_constants = True
 
     def moments(self, state: State, d: Tensor, group: Group) -> None:
         weights = [(1 - group["betas"][i]) / self.correction(state, group, i) for i in (0, 1)]
@@ -858,6 +870,8 @@ class RMSpropDecayLerp(RMSpropPort):
 class RMSpropAverage(RMSpropPort):
     """Stores the buffer times 1 - momentum, as a moving average, and divides the update by it."""
 
+    only_with_constants = True
+
     def accumulate(self, state: State, u: Tensor, group: Group) -> Tensor:
         rest = 1 - group["momentum"] if group["momentum"] < 1 else 1.0
         state["momentum_buffer"].mul_(group["momentum"]).add_(u, alpha=rest)
@@ -869,6 +883,8 @@ class RMSpropAverage(RMSpropPort):
 
 class RMSpropHistory(RMSpropPort):
     """Keeps the last quotients by themselves and adds them to the buffer four at a time."""
+
+    only_with_constants = True
 
     def accumulate(self, state: State, u: Tensor, group: Group) -> Tensor:
         recent = state.setdefault("recent", [])

@@ -195,6 +195,8 @@ class FSGDMMatrixProduct(FSGDMPort):
 class FSGDMTwoBuffers(FSGDMPort):
     """Keeps one buffer of the gradients and one of the weights, and adds them in the step."""
 
+    only_with_constants = True
+
     def begin(self, state: State, p: Tensor) -> None:
         state["gradients"], state["weights"] = torch.zeros_like(p), torch.zeros_like(p)
 

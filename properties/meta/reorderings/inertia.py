@@ -153,6 +153,8 @@ class AdaiCorrectedMoment(AdaiPort):
 class AdaiGeometricSums(AdaiPort):
     """Stores the second moment as a sum, and divides it by the sum of the powers of beta2."""
 
+    only_with_constants = True
+
     def count(self, state: State, group: Group) -> None:
         state["sum"] = 1 + group["betas"][1] * state.get("sum", 0.0)
 
@@ -349,6 +351,8 @@ class AdaiV2ScaledRate(AdaiV2Port):
 
 class AdaiV2ScaledMoment(AdaiV2Port):
     """Scales the gradient by the power of beta0 before it enters the moment."""
+
+    only_with_constants = True
 
     def weight(self, beta1: Tensor, group: Group) -> Tensor:
         return super().weight(beta1, group) * self.scale(group["betas"][0], group["dampening"])

@@ -100,6 +100,8 @@ class LionDividedInterpolation(LionPort):
 class LionUnscaledAverage(LionPort):
     """Keeps the sum of the gradients without the factor 1 - beta2, which the interpolation has instead."""
 
+    only_with_constants = True
+
     def interpolated(self, state: State, g: Tensor, group: Group) -> Tensor:
         beta1, beta2 = group["betas"]
         return (beta1 * (1 - beta2)) * state["exp_avg"] + (1 - beta1) * g

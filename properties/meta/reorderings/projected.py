@@ -211,6 +211,8 @@ class AdamPMatrixProducts(MatrixProducts, AdamPPort):
 class AdamPGeometricSums(AdamPPort):
     """Stores sums in place of averages, and divides them by sums of the betas' powers."""
 
+    only_with_constants = True
+
     def count(self, state: State, group: Group) -> None:
         sums = state.get("sums", (0.0, 0.0))
         state["sums"] = tuple(1 + beta * x for x, beta in zip(sums, group["betas"], strict=True))
