@@ -1,16 +1,35 @@
-"""The rules of `stepgauge.reference` in Cython: in place, in one fused pass, for float32 and float64 CPU arrays.
+"""The rules of `stepgauge.reference` in Cython: CPU arrays, stepped in place in as few passes as the rule allows.
 
-A class here has the name, the hyperparameters, the state and the methods of its reference, so that
-`stepgauge.reference.step` drives either. It differs in that `step` overwrites the parameter and the arrays of the
-state, and returns those same objects; the gradient is only read. The numbers are the reference's, bit for bit
-(save which of its many forms a NaN takes), at the same dtype: the same operations in the same order, on every
-instruction set.
+A class here is an optimizer over a list of arrays. It has the name, the hyperparameters and the state of its reference,
+and the numbers, bit for bit (save which of its many forms a NaN takes), at the same dtype: the same operations in the
+same order, on every instruction set and with any number of threads.
+
+>>> import numpy as np
+>>> from stepgauge.core import SGD
+>>> weights = np.array([1.0, 2.0])
+>>> optimizer = SGD([weights], lr=0.5)
+>>> optimizer.step([np.array([1.0, 1.0])])
+>>> weights
+array([0.5, 1.5])
 """
 
+from stepgauge.core.adam import Adam
 from stepgauge.core.adamp import AdamP
+from stepgauge.core.adamw import AdamW
+from stepgauge.core.fsgdm import FSGDM
+from stepgauge.core.optimizer import Optimizer
+from stepgauge.core.rmsprop import RMSprop
 from stepgauge.core.sgd import SGD
-from stepgauge.reference import Rule
+from stepgauge.core.sgdp import SGDP
 
-RULES: dict[str, type[Rule]] = {"sgd": SGD, "adamp": AdamP}
+RULES: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+    "adamp": AdamP,
+    "sgdp": SGDP,
+    "fsgdm": FSGDM,
+}
 
-__all__ = ["RULES", "SGD", "AdamP"]
+__all__ = ["FSGDM", "RULES", "SGD", "SGDP", "Adam", "AdamP", "AdamW", "Optimizer", "RMSprop"]
