@@ -23,6 +23,10 @@
 #define STEPGAUGE_INLINE inline
 #endif
 
+/* Eight lanes of a sum as one value: GCC keeps several sums in arrays of lanes as scalars. */
+typedef float stepgauge_lanes_float __attribute__((vector_size(32), aligned(4), may_alias));
+typedef double stepgauge_lanes_double __attribute__((vector_size(64), aligned(8), may_alias));
+
 static STEPGAUGE_INLINE float stepgauge_widened(uint16_t bfloat16)
 {
     uint32_t bits = (uint32_t)bfloat16 << 16;

@@ -3,8 +3,12 @@
 from cython cimport floating
 from libc.math cimport fabs, pow, sqrt, sqrtf
 
-from stepgauge.core.instruction_sets cimport clones
-from stepgauge.core.sums cimport BLOCK, first_half, sum_block, sum_squares
+from stepgauge.core.instruction_sets cimport clones, double_lanes, float_lanes, inlined
+from stepgauge.core.sums cimport BLOCK, LANES, first_half, folded, sum_squares
+
+ctypedef fused lanes:
+    float_lanes
+    double_lanes
 
 
 cdef Py_ssize_t invariant_rows(
@@ -59,17 +63,29 @@ cdef void products(
 cdef clones multiply_block(
     const floating* x, const floating* y, Py_ssize_t n, floating* xy, floating* xx, floating* yy
 ) noexcept nogil:
-    cdef floating xy_[BLOCK]
-    cdef floating xx_[BLOCK]
-    cdef floating yy_[BLOCK]
+    cdef floating sums[3][LANES]
+    cdef Py_ssize_t i, turns = n // LANES
+    xy[0] = xx[0] = yy[0] = 0
+    if turns:
+        if floating is float:
+            multiply_lanes(<const float_lanes*>x, <const float_lanes*>y, turns, <float_lanes*>&sums[0][0])
+        else:
+            multiply_lanes(<const double_lanes*>x, <const double_lanes*>y, turns, <double_lanes*>&sums[0][0])
+        xy[0], xx[0], yy[0] = folded(sums[0]), folded(sums[1]), folded(sums[2])
+    for i in range(turns * LANES, n):
+        xy[0] += x[i] * y[i]
+        xx[0] += x[i] * x[i]
+        yy[0] += y[i] * y[i]
+
+
+cdef inline inlined multiply_lanes(const lanes* x, const lanes* y, Py_ssize_t turns, lanes* sums) noexcept nogil:
+    cdef lanes xy = x[0] * y[0], xx = x[0] * x[0], yy = y[0] * y[0]
     cdef Py_ssize_t i
-    for i in range(n):
-        xy_[i] = x[i] * y[i]
-        xx_[i] = x[i] * x[i]
-        yy_[i] = y[i] * y[i]
-    sum_block(xy_, n, xy)
-    sum_block(xx_, n, xx)
-    sum_block(yy_, n, yy)
+    for i in range(1, turns):
+        xy += x[i] * y[i]
+        xx += x[i] * x[i]
+        yy += y[i] * y[i]
+    sums[0], sums[1], sums[2] = xy, xx, yy
 
 
 cdef inline floating root(floating x) noexcept nogil:

@@ -19,6 +19,10 @@ cdef inline Py_ssize_t first_half(Py_ssize_t n) noexcept nogil:
     return n // 2 - n // 2 % LANES
 
 
+cdef inline floating folded(const floating* lane) noexcept nogil:
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]))
+
+
 cdef inline inlined sum_block(const floating* x, Py_ssize_t n, floating* total) noexcept nogil:
     """The sum of at most a block: whole turns of the lanes, then the rest one by one."""
     cdef floating lane[LANES]
@@ -30,7 +34,7 @@ cdef inline inlined sum_block(const floating* x, Py_ssize_t n, floating* total) 
         for i in range(1, turns):
             for k in range(LANES):
                 lane[k] += x[i * LANES + k]
-        total[0] = ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]))
+        total[0] = folded(lane)
     for i in range(turns * LANES, n):
         total[0] += x[i]
 
