@@ -13,9 +13,12 @@ same order, on every instruction set and with any number of threads.
 array([0.5, 1.5])
 """
 
+from stepgauge.core.adai import Adai
+from stepgauge.core.adaiv2 import AdaiV2
 from stepgauge.core.adam import Adam
 from stepgauge.core.adamp import AdamP
 from stepgauge.core.adamw import AdamW
+from stepgauge.core.critical import SGD_C, Adam_C, AdamW_C, RMSprop_C
 from stepgauge.core.fsgdm import FSGDM
 from stepgauge.core.optimizer import Optimizer
 from stepgauge.core.rmsprop import RMSprop
@@ -30,6 +33,28 @@ RULES: dict[str, type[Optimizer]] = {
     "adamp": AdamP,
     "sgdp": SGDP,
     "fsgdm": FSGDM,
+    "adai": Adai,
+    "adaiv2": AdaiV2,
+    "sgd_c": SGD_C,
+    "rmsprop_c": RMSprop_C,
+    "adam_c": Adam_C,
+    "adamw_c": AdamW_C,
 }
 
-__all__ = ["FSGDM", "RULES", "SGD", "SGDP", "Adam", "AdamP", "AdamW", "Optimizer", "RMSprop"]
+__all__ = [
+    "FSGDM",
+    "RULES",
+    "SGD",
+    "SGDP",
+    "SGD_C",
+    "Adai",
+    "AdaiV2",
+    "Adam",
+    "AdamP",
+    "AdamW",
+    "AdamW_C",
+    "Adam_C",
+    "Optimizer",
+    "RMSprop",
+    "RMSprop_C",
+]

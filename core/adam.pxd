@@ -1,4 +1,4 @@
-from stepgauge.core.optimizer cimport Kernel, Span, Tensor
+from stepgauge.core.optimizer cimport Kernel
 
 
 cdef struct Scalars:

@@ -23,7 +23,10 @@ cdef struct Tensor:  # a parameter, its gradient and its state
     long long step  # steps so far, as the rule counts them
     double scale[2]  # scalars of this step that depend on the count
     double total  # what the rule pools
-    Py_ssize_t entries  # of a critical buffer
+    Py_ssize_t entries, held  # of a critical buffer: after this step, and before it
+    Py_ssize_t slot  # of the buffer, where this step's gradient goes; -1 for nowhere
+    bint evicts, resums  # whether something leaves that slot; whether the buffer is summed anew
+    double weight, drift  # what this step's gradient counts in the sum's rounding; what has come together
 
 
 cdef struct Span:  # a stretch of a tensor, in the dtype of the mathematics
@@ -41,6 +44,7 @@ cdef class Kernel:
     cdef int begin(self, Tensor* x) except -1
     cdef int skip(self, Tensor* x) except -1
     cdef int pool(self, double total, Py_ssize_t elements) except -1
+    cdef int decide(self, Tensor* x) except -1
     cdef void examine(self, Tensor* x, Span s) noexcept nogil
     cdef void advance(self, Tensor* x, Span s) noexcept nogil
 

@@ -42,25 +42,24 @@ cdef class Kernel:
         """What decides which arrays `arrays` returns; while it stays, hyperparameters may change."""
         return None
 
-    def arrays(self, state, like):
-        """The arrays of a state of the reference, in its order; room for one that is not there yet."""
-        fields = [x for name, x in zip(state._fields, state) if name != "step"]
-        return [np.empty_like(like) if x is None else x for x in fields]
-
     def names(self):
-        """What the arrays are called."""
+        """What the arrays of a state are called."""
         return [name for name in self.rule.State._fields if name != "step"]
 
-    def count_entries(self, state):
-        return 0
+    def arrays(self, state, like):
+        """The arrays of a state of the reference, in its order; room for one that is not there yet."""
+        return [np.empty_like(like) if x is None else x for x in map(state._asdict().get, self.names())]
 
-    def state(self, like, arrays, step, started, entries):
+    def counts(self, state):
+        """The steps so far, whether no array is still missing, and the entries of a critical buffer."""
+        return getattr(state, "step", 0), not any([x is None for x in state]), 0
+
+    def state(self, like, arrays, counts):
         """The reference's state; it shares the arrays."""
-        names = self.rule.State._fields
+        step, started, _ = counts
         known = dict(zip(self.names(), arrays), step=step)
-        if not started:
-            known |= {name: None for name, x in zip(names, self.rule.init(like)) if x is None}
-        return self.rule.State(*(known[name] for name in names))
+        missing = [] if started else [n for n, x in zip(self.rule.State._fields, self.rule.init(like)) if x is None]
+        return self.rule.State(*[None if n in missing else known[n] for n in self.rule.State._fields])
 
     cdef int begin(self, Tensor* x) except -1:
         """Count a step with a gradient, and take the scalars that depend on the count."""
@@ -73,6 +72,10 @@ cdef class Kernel:
 
     cdef int pool(self, double total, Py_ssize_t elements) except -1:
         """Take what the tensors of the group, or of the model, have in common."""
+        return 0
+
+    cdef int decide(self, Tensor* x) except -1:
+        """Decide, knowing that, what no stretch of a tensor can decide for itself."""
         return 0
 
     cdef void examine(self, Tensor* x, Span s) noexcept nogil:
@@ -172,7 +175,7 @@ cdef class Optimizer:
             for i in group.members:
                 x = &self._tensors[<Py_ssize_t>i]
                 like = arrays.like(self.params[i])
-                states[i] = kernel.state(like, self._arrays[i], x.step, x.started, x.entries)
+                states[i] = kernel.state(like, self._arrays[i], (x.step, bool(x.started), x.entries))
         return states
 
     @states.setter
@@ -282,13 +285,13 @@ cdef int adopt(Optimizer self, list states) except -1:
     if len(states) != len(self.params):
         raise ValueError(f"{len(states)} states for {len(self.params)} parameters")
     held = [[] for _ in states]
-    entries = [0] * len(states)
+    counts = [(0, True, 0)] * len(states)
     for group, kernel in zip(self._groups, self._kernels):
         for i in group.members:
             like = arrays.like(self.params[i])
             arrays.require_state(i, states[i], group.rule)
             held[i] = kernel.arrays(states[i], like)
-            entries[i] = kernel.count_entries(states[i])
+            counts[i] = kernel.counts(states[i])
             arrays.require_arrays(i, kernel.names(), held[i], like)
     arrays.require_apart(self.params, held)
     remember(self, held)
@@ -296,9 +299,7 @@ cdef int adopt(Optimizer self, list states) except -1:
     for group in self._groups:
         for i in group.members:
             x = &self._tensors[i]
-            x.step = getattr(states[i], "step", 0)
-            x.started = None not in [field if field is None else 0 for field in states[i]]
-            x.entries = entries[i]
+            x.step, x.started, x.entries = counts[i]
             for k in range(len(held[i])):
                 x.state[k], x.lengths[k] = cnp.PyArray_DATA(held[i][k]), cnp.PyArray_SIZE(held[i][k])
     return 0
@@ -425,6 +426,14 @@ cdef int pool(Optimizer self) except -1:
     for kernel, own in zip(self._kernels, sums):
         total, elements = whole if kernel.rule.pools_over == "all" else own
         kernel.pool(total, elements)
+    first = 0
+    for k in range(len(self._kernels)):
+        kernel = self._kernels[k]
+        for j in range(first, self._ends[k]):
+            x = &self._tensors[self._members[j]]
+            if x.moves:
+                kernel.decide(x)
+        first = self._ends[k]
     return 0
 
 

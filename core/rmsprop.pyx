@@ -9,14 +9,8 @@ from stepgauge.core.optimizer cimport FLOAT64, Kernel, Span, Tensor
 from stepgauge import reference
 from stepgauge.core.optimizer import Optimizer
 
-cdef struct Scalars:
-    double lr, alpha, rest, eps, weight_decay, momentum
-    bint decays, centered
-
 
 cdef class RMSpropKernel(Kernel):
-    cdef Scalars c
-
     def __init__(self, rule):
         super().__init__(rule)
         self.c = Scalars(

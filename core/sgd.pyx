@@ -8,14 +8,8 @@ from stepgauge.core.optimizer cimport FLOAT64, Kernel, Span, Tensor
 from stepgauge import reference
 from stepgauge.core.optimizer import Optimizer
 
-cdef struct Scalars:
-    double lr, momentum, undampened, weight_decay
-    bint nesterov, decays
-
 
 cdef class SGDKernel(Kernel):
-    cdef Scalars c
-
     def __init__(self, rule):
         super().__init__(rule)
         self.c = Scalars(
@@ -29,7 +23,8 @@ cdef class SGDKernel(Kernel):
     def arrays(self, state, like):
         return super().arrays(state, like) if self.rule.momentum or state.momentum_buffer is not None else []
 
-    def state(self, like, arrays, step, started, entries):
+    def state(self, like, arrays, counts):
+        started = counts[1]
         return self.rule.State(arrays[0] if arrays and started else None)
 
     cdef void advance(self, Tensor* x, Span s) noexcept nogil:
