@@ -13,6 +13,7 @@ same order, on every instruction set and with any number of threads.
 array([0.5, 1.5])
 """
 
+from stepgauge.core import arrays
 from stepgauge.core.adai import Adai
 from stepgauge.core.adaiv2 import AdaiV2
 from stepgauge.core.adam import Adam
@@ -40,6 +41,9 @@ RULES: dict[str, type[Optimizer]] = {
     "adam_c": Adam_C,
     "adamw_c": AdamW_C,
 }
+
+for optimizer in RULES.values():
+    optimizer.__signature__ = arrays.signature(optimizer.rule)  # what `help` shows
 
 __all__ = [
     "FSGDM",

@@ -7,7 +7,7 @@ that reads g and p and decides, and one that updates; the latter row by row, whi
 from cython cimport floating
 from libc.math cimport sqrt, sqrtf
 
-from stepgauge.core.instruction_sets cimport clones, inlined
+from stepgauge.core.instruction_sets cimport clones
 from stepgauge.core.optimizer cimport FLOAT64, Kernel, Span, Tensor
 from stepgauge.core.projection cimport guarded_norm, invariant_rows
 from stepgauge.core.sums cimport BLOCK, first_half, sum_block

@@ -1,6 +1,8 @@
 """What the optimizers accept, and in which words they refuse the rest, before anything is written."""
 
 from collections.abc import Sequence
+from inspect import Parameter, Signature
+from itertools import pairwise
 from numbers import Integral
 from typing import Any, NoReturn
 
@@ -20,6 +22,23 @@ def listed(params: Any) -> list[Array]:
     if not listed:
         raise ValueError("no parameters: give at least one")
     return listed
+
+
+def signature(rule: type[Rule]) -> Signature:
+    """How an optimizer of the rule is constructed."""
+    defaults = rule.defaults()
+    hyperparameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=defaults.get(name, Parameter.empty))
+        for name in rule.hyperparameter_names()
+    ]
+    options = {"dialect": "", "maximize": False, "threads": 1}
+    return Signature(
+        [
+            Parameter("params", Parameter.POSITIONAL_OR_KEYWORD),
+            *hyperparameters,
+            *(Parameter(name, Parameter.KEYWORD_ONLY, default=value) for name, value in options.items()),
+        ]
+    )
 
 
 def checked_threads(threads: Any) -> int:
@@ -82,7 +101,7 @@ def require_apart(params: Sequence[Array], states: Sequence[Sequence[Array]]) ->
     named = [(memory(p), f"parameter {i}") for i, p in enumerate(params) if p.size]
     named += [(memory(x), f"the state of parameter {i}") for i, own in enumerate(states) for x in own if x.size]
     named.sort()
-    for (before, one), (after, other) in zip(named, named[1:], strict=False):
+    for (before, one), (after, other) in pairwise(named):
         if after[0] < before[1]:
             raise ValueError(f"Invalid {other}: overlaps {one} (each is updated in place: pass a copy of one)")
 
@@ -115,7 +134,9 @@ def _require_array(name: str, x: Any) -> None:
 def _require_like(name: str, x: Any, p: Array, of: str) -> None:
     _require_array(name, x)
     if x.dtype != p.dtype:
-        raise TypeError(f"Invalid {name}: dtype {x.dtype} (must be {p.dtype} like {of}: pass x.astype({str(p.dtype)!r}))")
+        raise TypeError(
+            f"Invalid {name}: dtype {x.dtype} (must be {p.dtype} like {of}: pass x.astype({str(p.dtype)!r}))"
+        )
     if x.shape != p.shape:
         raise ValueError(f"Invalid {name}: shape {x.shape} (must be {p.shape} like {of})")
 

@@ -41,6 +41,7 @@ cdef enum Aggregation:
     MID
     MEAN
 
+NOTHING = np.empty(0)  # stands for an array that the base rule does not have
 BASES = {
     reference.SGD: SGDKernel, reference.Adam: AdamKernel, reference.AdamW: AdamWKernel,
     reference.RMSprop: RMSpropKernel,
@@ -79,8 +80,8 @@ cdef class CriticalKernel(Kernel):
     def names(self):
         return self.base.names()
 
-    def arrays(self, state, like):
-        own = self.base.arrays(state.base, like)
+    def arrays_of(self, state, like):
+        own = self.base.arrays_of(state.base, like)
         entries = state.buffer.entries
         slots = np.empty((self.capacity, *like.shape), like.dtype)
         for k in range(len(entries)):
@@ -91,20 +92,20 @@ cdef class CriticalKernel(Kernel):
         keys, norms = np.zeros((2, self.capacity))
         keys[:len(entries)] = state.buffer.keys
         norms[:len(entries)] = [np.linalg.norm(entry.value.astype(np.float64)) for entry in entries]
-        return [*own, *[np.empty(0)] * (SUM - len(own)), total, slots, keys, norms, np.arange(self.capacity)]
+        return [*own, *[NOTHING] * (SUM - len(own)), total, slots, keys, norms, np.arange(self.capacity)]
 
     def counts(self, state):
         step, started, _ = self.base.counts(state.base)
         return step, started, len(state.buffer.entries)
 
-    def state(self, like, arrays, counts):
-        own = arrays[:len(self.base.arrays(self.base.rule.init(like), like))]
-        slots, keys = arrays[SLOTS], arrays[KEYS]
-        entries = tuple([Entry(float(keys[k]), slots[k, ...]) for k in arrays[ORDER][:counts[2]]])
+    def state_of(self, like, held, counts):
+        own = [x for x in held[:SUM] if x is not NOTHING]
+        slots, keys = held[SLOTS], held[KEYS]
+        entries = tuple([Entry(float(keys[k]), slots[k, ...]) for k in held[ORDER][:counts[2]]])
         buffer = self.rule.init(like).buffer._replace(entries=entries)
         if isinstance(buffer, RunningSum) and entries:
-            buffer = buffer._replace(sum=arrays[SUM])
-        return self.rule.State(buffer, self.base.state(like, own, counts))
+            buffer = buffer._replace(sum=held[SUM])
+        return self.rule.State(buffer, self.base.state_of(like, own, counts))
 
     cdef int begin(self, Tensor* x) except -1:
         return self.base.begin(x)
@@ -254,7 +255,9 @@ cdef void descend(CriticalKernel self, Tensor* x, Span s, floating* room) noexce
         at += n
 
 
-cdef clones decay(floating weight_decay, const floating* p, const floating* g, floating* d, Py_ssize_t n) noexcept nogil:
+cdef clones decay(
+    floating weight_decay, const floating* p, const floating* g, floating* d, Py_ssize_t n
+) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         d[i] = g[i] + weight_decay * p[i]

@@ -39,14 +39,14 @@ cdef class Kernel:
         self.rule = rule
 
     def layout(self):
-        """What decides which arrays `arrays` returns; while it stays, hyperparameters may change."""
+        """What decides which arrays `arrays_of` returns; while it stays, hyperparameters may change."""
         return None
 
     def names(self):
         """What the arrays of a state are called."""
         return [name for name in self.rule.State._fields if name != "step"]
 
-    def arrays(self, state, like):
+    def arrays_of(self, state, like):
         """The arrays of a state of the reference, in its order; room for one that is not there yet."""
         return [np.empty_like(like) if x is None else x for x in map(state._asdict().get, self.names())]
 
@@ -54,10 +54,10 @@ cdef class Kernel:
         """The steps so far, whether no array is still missing, and the entries of a critical buffer."""
         return getattr(state, "step", 0), not any([x is None for x in state]), 0
 
-    def state(self, like, arrays, counts):
+    def state_of(self, like, held, counts):
         """The reference's state; it shares the arrays."""
         step, started, _ = counts
-        known = dict(zip(self.names(), arrays), step=step)
+        known = dict(zip(self.names(), held), step=step)
         missing = [] if started else [n for n, x in zip(self.rule.State._fields, self.rule.init(like)) if x is None]
         return self.rule.State(*[None if n in missing else known[n] for n in self.rule.State._fields])
 
@@ -175,7 +175,7 @@ cdef class Optimizer:
             for i in group.members:
                 x = &self._tensors[<Py_ssize_t>i]
                 like = arrays.like(self.params[i])
-                states[i] = kernel.state(like, self._arrays[i], (x.step, bool(x.started), x.entries))
+                states[i] = kernel.state_of(like, self._arrays[i], (x.step, bool(x.started), x.entries))
         return states
 
     @states.setter
@@ -290,7 +290,7 @@ cdef int adopt(Optimizer self, list states) except -1:
         for i in group.members:
             like = arrays.like(self.params[i])
             arrays.require_state(i, states[i], group.rule)
-            held[i] = kernel.arrays(states[i], like)
+            held[i] = kernel.arrays_of(states[i], like)
             counts[i] = kernel.counts(states[i])
             arrays.require_arrays(i, kernel.names(), held[i], like)
     arrays.require_apart(self.params, held)

@@ -1,5 +1,7 @@
 """SGD in place: see `stepgauge.reference.sgd` for the mathematics and its source."""
 
+import numpy as np
+
 from cython cimport floating
 
 from stepgauge.core.instruction_sets cimport clones, inlined
@@ -20,12 +22,17 @@ cdef class SGDKernel(Kernel):
     def layout(self):
         return self.rule.momentum != 0
 
-    def arrays(self, state, like):
-        return super().arrays(state, like) if self.rule.momentum or state.momentum_buffer is not None else []
+    def names(self):
+        return super().names() if self.rule.momentum else []  # a buffer from before is kept, and not looked at
 
-    def state(self, like, arrays, counts):
+    def arrays_of(self, state, like):
+        if state.momentum_buffer is not None:
+            return [state.momentum_buffer]
+        return [np.empty_like(like)] if self.rule.momentum else []
+
+    def state_of(self, like, held, counts):
         started = counts[1]
-        return self.rule.State(arrays[0] if arrays and started else None)
+        return self.rule.State(held[0] if held and started else None)
 
     cdef void advance(self, Tensor* x, Span s) noexcept nogil:
         if x.storage == FLOAT64:
