@@ -7,13 +7,16 @@ that reads g and p and decides, and one that updates; the latter row by row, whi
 from cython cimport floating
 from libc.math cimport sqrt, sqrtf
 
-from stepgauge.core.instruction_sets cimport clones
+from stepgauge.core.instruction_sets cimport clones, inlined
 from stepgauge.core.optimizer cimport FLOAT64, Kernel, Span, Tensor
 from stepgauge.core.projection cimport guarded_norm, invariant_rows
 from stepgauge.core.sums cimport BLOCK, first_half, sum_block
 
 from stepgauge import reference
 from stepgauge.core.optimizer import Optimizer
+
+cdef enum:
+    KEPT = 8192  # elements of a row whose direction is kept from the first look at it to the second, on the stack
 
 cdef struct Scalars:
     double beta1, rest1, beta2, rest2, eps, delta, keep, keep_invariant
@@ -65,15 +68,18 @@ cdef void descend(
     cdef Py_ssize_t invariant = invariant_rows(p, g, n, rows, c.delta, <floating>c.eps)
     cdef Py_ssize_t k, i, cols
     cdef floating length, radial
+    cdef floating u[KEPT]
+    cdef bint kept
     if invariant == 0:
         descend_free(c, root2, rate, p, g, m, v, n)
         return
     cols = n // invariant
+    kept = cols <= KEPT
     for k in range(invariant):
         i = k * cols
         length = guarded_norm(p + i, cols, <floating>c.eps)
-        average(c, root2, length, p + i, g + i, m + i, v + i, cols, &radial)
-        descend_tangent(c, root2, rate, length, 0 + radial, p + i, g + i, m + i, v + i, cols)
+        average(c, root2, length, p + i, g + i, m + i, v + i, u, kept, cols, &radial)
+        descend_tangent(c, root2, rate, length, 0 + radial, p + i, g + i, m + i, v + i, u, kept, cols)
 
 
 cdef clones descend_free(
@@ -96,23 +102,25 @@ cdef clones descend_free(
 
 cdef void average(
     const Scalars* c, floating root2, floating length,
-    const floating* w, const floating* g, floating* m, floating* v, Py_ssize_t n, floating* radial,
+    const floating* w, const floating* g, floating* m, floating* v, floating* u, bint kept, Py_ssize_t n,
+    floating* radial,
 ) noexcept nogil:
-    """Update the moments of a row; the radial component of its direction, summed in NumPy's order."""
+    """Update the moments of a row; its direction, block by block if it is kept, and the radial component of that."""
     cdef Py_ssize_t half
     cdef floating right
     if n <= BLOCK:
-        average_block(c, root2, length, w, g, m, v, n, radial)
+        average_block(c, root2, length, w, g, m, v, u, n, radial)
         return
     half = first_half(n)
-    average(c, root2, length, w, g, m, v, half, radial)
-    average(c, root2, length, w + half, g + half, m + half, v + half, n - half, &right)
+    average(c, root2, length, w, g, m, v, u, kept, half, radial)
+    u = u + half if kept else u
+    average(c, root2, length, w + half, g + half, m + half, v + half, u, kept, n - half, &right)
     radial[0] += right
 
 
 cdef clones average_block(
     const Scalars* c, floating root2, floating length,
-    const floating* w, const floating* g, floating* m, floating* v, Py_ssize_t n, floating* radial,
+    const floating* w, const floating* g, floating* m, floating* v, floating* u, Py_ssize_t n, floating* radial,
 ) noexcept nogil:
     cdef floating beta1 = <floating>c.beta1, rest1 = <floating>c.rest1, eps = <floating>c.eps
     cdef floating beta2 = <floating>c.beta2, rest2 = <floating>c.rest2
@@ -126,24 +134,38 @@ cdef clones average_block(
         m[i] = m_
         v[i] = v_
         look = beta1 * m_ + rest1 * g[i] if nesterov else m_
-        products[i] = w[i] / length * (look / (root(v_) / root2 + eps))
+        u[i] = look / (root(v_) / root2 + eps)
+        products[i] = w[i] / length * u[i]
     sum_block(products, n, radial)
 
 
 cdef clones descend_tangent(
     const Scalars* c, floating root2, floating rate, floating length, floating radial,
-    floating* p, const floating* g, const floating* m, const floating* v, Py_ssize_t n,
+    floating* p, const floating* g, const floating* m, const floating* v, const floating* u, bint kept, Py_ssize_t n,
 ) noexcept nogil:
-    """Move a row whose moments are up to date; its direction is computed again, which is cheaper than to keep it."""
+    """Move a row whose moments are up to date; a direction that was not kept is computed again."""
+    if kept:
+        follow_tangent(c, True, root2, rate, length, radial, p, g, m, v, u, n)
+    else:
+        follow_tangent(c, False, root2, rate, length, radial, p, g, m, v, u, n)
+
+
+cdef inline inlined follow_tangent(
+    const Scalars* c, bint kept, floating root2, floating rate, floating length, floating radial,
+    floating* p, const floating* g, const floating* m, const floating* v, const floating* u, Py_ssize_t n,
+) noexcept nogil:
     cdef floating beta1 = <floating>c.beta1, rest1 = <floating>c.rest1, eps = <floating>c.eps
     cdef floating keep = <floating>c.keep_invariant
     cdef bint nesterov = c.nesterov
-    cdef floating look, u
+    cdef floating look, direction
     cdef Py_ssize_t i
     for i in range(n):
-        look = beta1 * m[i] + rest1 * g[i] if nesterov else m[i]
-        u = look / (root(v[i]) / root2 + eps)
-        p[i] = keep * p[i] - rate * (u - p[i] / length * radial)
+        if kept:
+            direction = u[i]
+        else:
+            look = beta1 * m[i] + rest1 * g[i] if nesterov else m[i]
+            direction = look / (root(v[i]) / root2 + eps)
+        p[i] = keep * p[i] - rate * (direction - p[i] / length * radial)
 
 
 cdef inline floating root(floating x) noexcept nogil:
