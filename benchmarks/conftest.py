@@ -31,6 +31,10 @@ def checkout(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Path]]:
             pytest.skip(f"the contestant is on no registry: give its checkout with {option} FOLDER")
         if str(path) not in sys.path:
             sys.path.insert(0, str(path))
+        import torch.optim.optimizer as base
+
+        if not hasattr(base, "required"):  # which the release of Adai imports, and torch dropped
+            base.required = object()
         return path
 
     yield folder

@@ -42,25 +42,25 @@ cdef class AdaiKernel(Kernel):
         cdef float total
         if x.storage == FLOAT64:
             square(
-                &self.c, x.scale[0], <const double*>s.p, <const double*>s.g, <double*>s.state[1], s.size, &x.total
+                &self.c, x.scale[0], <double*>s.p, <double*>s.g, <double*>s.state[1], s.size, &x.total
             )
             x.total += 0
         else:
             square(
-                &self.c, <float>x.scale[0], <const float*>s.p, <const float*>s.g, <float*>s.state[1], s.size, &total
+                &self.c, <float>x.scale[0], <float*>s.p, <float*>s.g, <float*>s.state[1], s.size, &total
             )
             x.total = total
 
     cdef void advance(self, Tensor* x, Span s) noexcept nogil:
         if x.storage == FLOAT64:
             descend(
-                &self.c, x.scale[0], self.v_bar, <double*>s.p, <const double*>s.g,
-                <double*>s.state[0], <const double*>s.state[1], <double*>s.state[2], s.size,
+                &self.c, x.scale[0], self.v_bar, <double*>s.p, <double*>s.g,
+                <double*>s.state[0], <double*>s.state[1], <double*>s.state[2], s.size,
             )
         else:
             descend(
-                &self.c, <float>x.scale[0], self.v_bar, <float*>s.p, <const float*>s.g,
-                <float*>s.state[0], <const float*>s.state[1], <float*>s.state[2], s.size,
+                &self.c, <float>x.scale[0], self.v_bar, <float*>s.p, <float*>s.g,
+                <float*>s.state[0], <float*>s.state[1], <float*>s.state[2], s.size,
             )
 
 
@@ -100,26 +100,31 @@ cdef clones descend(
     const Scalars* c, floating correction, double v_bar,
     floating* p, const floating* g, floating* m, const floating* v, floating* prod, Py_ssize_t n,
 ) noexcept nogil:
-    if c.tempered:
-        follow(c, True, correction, v_bar, p, g, m, v, prod, n)
+    if c.tempered and c.decoupled:
+        follow(c, True, True, correction, v_bar, p, g, m, v, prod, n)
+    elif c.tempered:
+        follow(c, True, False, correction, v_bar, p, g, m, v, prod, n)
+    elif c.decoupled:
+        follow(c, False, True, correction, v_bar, p, g, m, v, prod, n)
     else:
-        follow(c, False, correction, v_bar, p, g, m, v, prod, n)
+        follow(c, False, False, correction, v_bar, p, g, m, v, prod, n)
 
 
 cdef inline inlined follow(
-    const Scalars* c, bint tempered, floating correction, double v_bar,
+    const Scalars* c, bint tempered, bint decoupled, floating correction, double v_bar,
     floating* p, const floating* g, floating* m, const floating* v, floating* prod, Py_ssize_t n,
 ) noexcept nogil:
     cdef floating lr = <floating>c.lr, beta0 = <floating>c.beta0, most = <floating>c.most
     cdef floating weight_decay = <floating>c.weight_decay, keep = <floating>c.keep
     cdef floating inertia = <floating>c.inertia, momentum = <floating>c.momentum, mean = <floating>v_bar
-    cdef floating one = 1  # a literal would be a double, and what it meets
-    cdef bint decoupled = c.decoupled, flat = v_bar == 0 and c.published
-    cdef floating d, ratio, beta1, rest1, prod_, m_
+    cdef floating zero = 0, one = 1  # a literal would be a double, and what it meets
+    cdef bint flat = v_bar == 0 and c.published
+    cdef floating d, v_hat, ratio, beta1, rest1, prod_, m_
     cdef Py_ssize_t i
     for i in range(n):
         d = g[i] if decoupled else g[i] + weight_decay * p[i]
-        ratio = 0 if flat else v[i] / correction / mean
+        v_hat = v[i] / correction
+        ratio = zero if flat else v_hat / mean
         beta1 = clipped(one - beta0 * (power(ratio, inertia) if tempered else ratio), most)
         rest1 = power(one - beta1, momentum) if tempered else one - beta1
         prod_ = prod[i] * beta1
@@ -131,8 +136,9 @@ cdef inline inlined follow(
 
 cdef inline floating clipped(floating x, floating most) noexcept nogil:
     """`np.clip(x, 0, most)`: NaN stays NaN."""
-    x = x if x > 0 or x != x else 0
-    return x if x < most or x != x else most
+    cdef floating floor = 0
+    x = floor if x <= floor else x
+    return most if x >= most else x
 
 
 cdef inline floating power(floating x, floating exponent) noexcept nogil:

@@ -82,7 +82,8 @@ cdef inline floating root(floating x) noexcept nogil:
 
 cdef inline floating largest(floating x, floating y) noexcept nogil:
     """`np.maximum`: NaN if either is."""
-    return x if x > y or x != x else y
+    cdef floating larger = x if x > y else y
+    return x if x != x else larger
 
 
 class Adam(Optimizer):

@@ -127,8 +127,8 @@ def bits(x: Any) -> Any:
     """What must be equal: dtype, shape and bits, with one NaN for all; of a record, that of each field."""
     if isinstance(x, tuple):
         return tuple(bits(part) for part in x)
-    if isinstance(x, float):
-        return bits(np.float64(x))
+    if type(x) is float:
+        return repr(x)
     if not isinstance(x, np.ndarray | np.generic):
         return x
     return x.dtype, x.shape, np.where(np.isnan(x), np.nan, x).astype(x.dtype).tobytes()
@@ -156,7 +156,7 @@ def assert_same_steps(name: str, hyperparameters: dict[str, Any], recipe: Recipe
 
 
 @pytest.mark.parametrize("name", core.RULES)
-@settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(derandomize=True, deadline=None, max_examples=200, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_the_core_has_the_bits_of_the_reference(name: str, data: st.DataObject) -> None:
     assert_same_steps(name, data.draw(exact_rules(name)), data.draw(RECIPES))
