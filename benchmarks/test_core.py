@@ -41,11 +41,7 @@ def resnet18() -> Iterator[Shape]:
     yield from [(1000, 512), (1000,)]
 
 
-MODELS: dict[str, list[Shape]] = {
-    "10M": [(2500, 4000)],
-    "ResNet-18": list(resnet18()),
-    "1000 x 1k": [(25, 40)] * 1000,
-}
+MODELS: dict[str, list[Shape]] = {"10M": [(2500, 4000)], "ResNet-18": list(resnet18()), "1000 x 1k": [(25, 40)] * 1000}
 
 
 class Contest(NamedTuple):
@@ -90,20 +86,14 @@ CONTESTS = {
         "sgd_c",
         32,
         {"topC": 10},
-        {
-            "cgoptimizer": ("cgoptimizer.optim", "SGD_C", {}),
-            "_eff": ("cgoptimizer.optim_eff", "SGD_C_eff", {}),
-        },
+        {"cgoptimizer": ("cgoptimizer.optim", "SGD_C", {}), "_eff": ("cgoptimizer.optim_eff", "SGD_C_eff", {})},
         "--cgoptimizer",
     ),
     "Adam_C": Contest(
         "adam_c",
         48,
         {"topC": 10},
-        {
-            "cgoptimizer": ("cgoptimizer.optim", "Adam_C", {}),
-            "_eff": ("cgoptimizer.optim_eff", "Adam_C_eff", {}),
-        },
+        {"cgoptimizer": ("cgoptimizer.optim", "Adam_C", {}), "_eff": ("cgoptimizer.optim_eff", "Adam_C_eff", {})},
         "--cgoptimizer",
     ),
 }

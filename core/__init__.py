@@ -42,8 +42,8 @@ RULES: dict[str, type[Optimizer]] = {
     "adamw_c": AdamW_C,
 }
 
-for optimizer in RULES.values():
-    optimizer.__signature__ = arrays.signature(optimizer.rule)  # what `help` shows
+for _optimizer in RULES.values():
+    _optimizer.__signature__ = arrays.signature(_optimizer.rule)  # what `help` shows
 
 __all__ = [
     "FSGDM",

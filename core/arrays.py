@@ -43,7 +43,7 @@ def signature(rule: type[Rule]) -> Signature:
 
 def checked_threads(threads: Any) -> int:
     """The number of threads."""
-    if not isinstance(threads, Integral) or isinstance(threads, bool) or threads < 1:
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or int(threads) < 1:
         raise ValueError(f"Invalid threads: {threads!r} (must be an integer of at least 1)")
     return int(threads)
 

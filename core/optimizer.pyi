@@ -1,4 +1,5 @@
 from collections.abc import Iterable, Sequence
+from inspect import Signature
 from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
@@ -7,6 +8,7 @@ from stepgauge.reference import Group, Rule
 
 class Optimizer:
     rule: ClassVar[type[Rule]]
+    __signature__: ClassVar[Signature]
     def __init__(
         self, params: Iterable[NDArray[Any]], *, maximize: bool = False, threads: int = 1, **hyperparameters: Any
     ) -> None: ...

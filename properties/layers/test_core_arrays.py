@@ -57,7 +57,7 @@ def test_a_memory_mapped_parameter_is_stepped_in_its_file(tmp_path: Path) -> Non
 # --- what it refuses
 
 TURNED = array(shape=(4, 3)).T
-BACKWARD = array(shape=(12,))[::-1].reshape(3, 4)[:, ::-1]
+BACKWARD = array()[::-1, ::-1]
 SHIFTED = np.frombuffer(bytearray(49), np.uint8)[1:].view(np.float32).reshape(3, 4)
 PARAMETERS: dict[str, tuple[Any, type[Exception], str]] = {
     "a list": ([[1.0]], TypeError, "Invalid parameter 0: list .must be a NumPy array"),
@@ -66,7 +66,7 @@ PARAMETERS: dict[str, tuple[Any, type[Exception], str]] = {
     "in float16": (array(dtype=np.float16), TypeError, "Invalid parameter 0: dtype float16"),
     "byte-swapped": (array(dtype=">f4"), TypeError, "Invalid parameter 0: dtype >f4"),
     "turned": (TURNED, ValueError, r"Invalid parameter 0: strides \(4, 12\) .must be C-contiguous"),
-    "backward": (BACKWARD, ValueError, "Invalid parameter 0: strides .* must be C-contiguous|must be C-contiguous"),
+    "backward": (BACKWARD, ValueError, "Invalid parameter 0: strides .*must be C-contiguous"),
     "misaligned": (SHIFTED, ValueError, "Invalid parameter 0: strides .* aligned"),
     "read-only": (read_only(array()), ValueError, "Invalid parameter 0: read-only"),
 }
@@ -129,7 +129,7 @@ def test_an_array_that_was_resized_is_refused(which: str, size: int) -> None:
     optimizer = core.SGD([p], lr=0.1, momentum=0.9)
     optimizer.step([np.ones(1000)])
     resized = p if which == "a parameter" else optimizer.states[0].momentum_buffer
-    with pytest.raises(ValueError, match="refcheck|references"):
+    with pytest.raises(ValueError, match=r"refcheck|references"):
         resized.resize(size)  # NumPy sees that the optimizer holds it
     resized.resize(size, refcheck=False)
     with pytest.raises(ValueError, match="resized or moved since the optimizer was built"):
@@ -148,7 +148,7 @@ def test_lists_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="no parameters: give at least one"):
         core.SGD([])
     with pytest.raises(TypeError, match=r"Invalid params: an array .must be a list"):
-        core.SGD(np.ones(3))  # type: ignore[arg-type]  # what is refused
+        core.SGD(np.ones(3))
     with pytest.raises(ValueError, match="1 gradients for 2 parameters"):
         core.SGD([np.ones(3), np.ones(2)]).step([np.ones(3)])
     with pytest.raises(ValueError, match=r"Invalid threads: 0 .must be an integer of at least 1"):
@@ -204,8 +204,7 @@ def test_groups_have_hyperparameters_of_their_own_that_may_change() -> None:
     optimizer = core.SGD.from_groups(groups, params, maximize=True)
     for t in range(4):
         groups = [Group(rule.but(lr=0.1 / (t + 1), momentum=0.9 - t / 5), members) for rule, members in groups]
-        grads = [normal(3, 4, seed=10 * t + i) for i in range(3)]
-        grads = [None if (t + i) % 3 == 0 else g for i, g in enumerate(grads)]
+        grads = [None if (t + i) % 3 == 0 else normal(3, 4, seed=10 * t + i) for i in range(3)]
         expected, states = reference.step(groups, expected, grads, states, maximize=True)
         optimizer.groups = groups
         optimizer.step(grads)
@@ -242,7 +241,7 @@ def test_a_copy_goes_on_as_the_original(name: str, duplicate: Any) -> None:
 # --- bfloat16
 
 
-def widened(x: Array) -> Array:
+def widened(x: Any) -> Array:
     return (x.astype(np.uint32) << 16).view(np.float32)
 
 
