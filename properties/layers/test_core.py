@@ -91,7 +91,8 @@ def exact_rules(name: str) -> st.SearchStrategy[Any]:
     if name in CRITICAL:
         fixed = {"topC": 5, "kappa": 1.0}  # so that no gradient leaves; the sum of what stays is kept, not taken
     drawn = hyperparameters(name, fixed, Focus())
-    dialects = st.sampled_from(reference.RULES[name].dialects)
+    # The released heap sums in the order of the heap, which a running sum does not follow.
+    dialects = st.sampled_from([d for d in reference.RULES[name].dialects if name not in CRITICAL or d != "released"])
     return st.builds(lambda h, dialect: {**h, "dialect": dialect}, drawn, dialects) | EXTREME.get(name, drawn)
 
 
@@ -287,6 +288,26 @@ def test_the_running_sum_drifts_no_further_than_its_norms_allow(
             exact = exact + sum(entry.value.astype(np.float64) for entry in entries) / len(entries)
         allowed = drift_bound(entries, capacity, unit) + 8 * unit * (np.abs(exact) + np.abs(g))
         assert np.all(np.abs(-p - exact) <= allowed), f"{np.abs(-p - exact)} > {allowed} after {exponent}"
+
+
+@pytest.mark.parametrize("dialect", reference.SGD_C.dialects)
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    norms=st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.0, 2.0, 3.0, 8.0, np.inf, np.nan]), min_size=4, max_size=40),
+    capacity=st.integers(1, 6),
+    decay=st.sampled_from([0.3, 0.7, 0.99, 1.0]),
+)
+def test_the_buffer_keeps_the_entries_that_the_reference_keeps(
+    dialect: str, norms: list[float], capacity: int, decay: float
+) -> None:
+    rule = reference.SGD_C(topC=capacity, decay=decay, dialect=dialect)
+    p = np.zeros(2)
+    ours, s = core.SGD_C.from_groups([Group(rule, [0])], [p.copy()]), rule.init(p)
+    for t, x in enumerate(norms):
+        g = np.array([x, 0.0]) if t % 2 else np.array([0.0, x])
+        p, s = rule.step(p, g, s)
+        ours.step([g])
+        assert bits(ours.states[0].buffer.entries) == bits(s.buffer.entries), f"at step {t}"
 
 
 # --- its face
