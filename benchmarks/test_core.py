@@ -106,7 +106,7 @@ def arrays(shapes: list[Shape], scale: float, seed: int) -> list[Any]:
 
 def core_step(contest: Contest, shapes: list[Shape]) -> Step:
     grads = arrays(shapes, 1.0, seed=1)
-    optimizer = core.RULES[contest.rule](arrays(shapes, 0.05, seed=0), **contest.options)
+    optimizer = core.OPTIMIZERS[contest.rule](arrays(shapes, 0.05, seed=0), **contest.options)
     return lambda: optimizer.step(grads)
 
 

@@ -14,19 +14,24 @@ array([0.5, 1.5])
 """
 
 from stepgauge.core import arrays
+from stepgauge.core._fisher import solve_fisher
 from stepgauge.core.adai import Adai
 from stepgauge.core.adaiv2 import AdaiV2
 from stepgauge.core.adam import Adam
 from stepgauge.core.adamp import AdamP
 from stepgauge.core.adamw import AdamW
 from stepgauge.core.critical import SGD_C, Adam_C, AdamW_C, RMSprop_C
+from stepgauge.core.frog import Frog
 from stepgauge.core.fsgdm import FSGDM
+from stepgauge.core.kfrog import KFrog
+from stepgauge.core.lion import Lion
 from stepgauge.core.optimizer import Optimizer
 from stepgauge.core.rmsprop import RMSprop
 from stepgauge.core.sgd import SGD
 from stepgauge.core.sgdp import SGDP
+from stepgauge.reference import Rule
 
-RULES: dict[str, type[Optimizer]] = {
+OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD,
     "adam": Adam,
     "adamw": AdamW,
@@ -34,6 +39,7 @@ RULES: dict[str, type[Optimizer]] = {
     "adamp": AdamP,
     "sgdp": SGDP,
     "fsgdm": FSGDM,
+    "lion": Lion,
     "adai": Adai,
     "adaiv2": AdaiV2,
     "sgd_c": SGD_C,
@@ -42,11 +48,15 @@ RULES: dict[str, type[Optimizer]] = {
     "adamw_c": AdamW_C,
 }
 
-for _optimizer in RULES.values():
+# Those that step along what layers saw have their reference's methods, and `stepgauge.reference.step` drives them.
+RULES: dict[str, type[Optimizer] | type[Rule]] = {**OPTIMIZERS, "frog": Frog, "kfrog": KFrog}
+
+for _optimizer in OPTIMIZERS.values():
     _optimizer.__signature__ = arrays.signature(_optimizer.rule)  # what `help` shows
 
 __all__ = [
     "FSGDM",
+    "OPTIMIZERS",
     "RULES",
     "SGD",
     "SGDP",
@@ -58,7 +68,11 @@ __all__ = [
     "AdamW",
     "AdamW_C",
     "Adam_C",
+    "Frog",
+    "KFrog",
+    "Lion",
     "Optimizer",
     "RMSprop",
     "RMSprop_C",
+    "solve_fisher",
 ]

@@ -14,6 +14,28 @@ BFLOAT16 = np.dtype(np.uint16)  # NumPy has no bfloat16: its bits, as torch's vi
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64), BFLOAT16)  # in the machine's own byte order
 
 
+def flattened(p: Array, g: Array, **state: Array) -> list[Array]:
+    """One-dimensional views, without a copy, of a parameter, its gradient and the arrays of its state.
+
+    Args:
+        p: the parameter, float32 or float64, of any shape; to be overwritten, like the arrays of the state.
+        g: the gradient, of p's shape and dtype; may be read-only.
+        **state: the arrays of the state, of p's shape and dtype, under their names.
+
+    Raises:
+        TypeError: not a NumPy array, or of a wrong dtype.
+        ValueError: of a wrong shape, or not laid out as the kernels need it.
+    """
+    _require_array("p", p)
+    if p.dtype not in (np.float32, np.float64):
+        raise TypeError(f"Invalid p: dtype {p.dtype} (must be float32 or float64, in native byte order)")
+    arrays = {"p": p, "g": g, **state}
+    for name, x in arrays.items():
+        _require_like(name, x, p, "p")
+        _require_layout(name, x, written=name != "g")
+    return [x.reshape(-1) for x in arrays.values()]
+
+
 def listed(params: Any) -> list[Array]:
     """The parameters as a list."""
     if isinstance(params, np.ndarray):

@@ -147,6 +147,11 @@ cdef class Optimizer:
         groups = arrays.checked_groups(self.rule, groups, len(self.params))
         if [list(g.members) for g in groups] != [list(g.members) for g in self._groups]:
             raise ValueError("Invalid groups: other members (must be the same parameters in the same order)")
+        for before, after in zip(self._groups, groups):
+            for name in ("topC", "dialect"):
+                was, now = getattr(before.rule, name, None), getattr(after.rule, name, None)
+                if was != now:
+                    raise ValueError(f"Invalid {name}: {now} (stays {was} once the optimizer is built)")
         kernels = [self.kernel(group.rule) for group in groups]
         relaid = [kernel.layout() for kernel in kernels] != [kernel.layout() for kernel in self._kernels]
         states = self.states if relaid else None

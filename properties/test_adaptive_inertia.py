@@ -1,4 +1,4 @@
-"""The laws of Adai and AdaiV2 (A1 to A6, A8, A9, A11, A12); `test_inertia.py` looks at beta1 itself."""
+"""The laws of Adai and AdaiV2; `test_inertia.py` looks at beta1 itself."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The laws of the critical-gradient rules (C6 to C8); `test_critical_buffer.py` looks at what is stored."""
+"""The laws of the critical-gradient rules; `test_critical_buffer.py` looks at what is stored."""
 
 from dataclasses import replace
 

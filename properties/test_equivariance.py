@@ -1,4 +1,4 @@
-"""What permuting, rotating and reshaping a model does to its trajectory: just that, or something else (F7, P10, C8)."""
+"""What permuting, rotating and reshaping a model does to its trajectory: just that, or something else."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""FROG and K-FROG from outside (G2, G5 to G7, G9, G10, KF1); `test_fisher_preconditioning.py` looks inside.
+"""FROG and K-FROG from outside; `test_fisher_preconditioning.py` looks inside.
 
 Each law is asked of a convolution without bias, which is preconditioned in every dialect.
 """

@@ -1,4 +1,4 @@
-"""FSGDM is a filter of the gradients: its response in every stage (F3, F4)."""
+"""FSGDM is a filter of the gradients: its response in every stage."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Momentum inflates scale-invariant weights: the law that AdamP and SGDP are an answer to (P5, P6)."""
+"""Momentum inflates scale-invariant weights: the law that AdamP and SGDP are an answer to."""
 
 from functools import cache
 
@@ -74,7 +74,7 @@ def _growth(target: Target, momentum: float) -> tuple[float, float]:
     """By how much the squared norm grows, and how far rounding may move that."""
     problem = _steady_problem(momentum)
     squares = np.sum(with_start(problem, target.run(problem)) ** 2, axis=1)
-    # As for P5: each step moves the squared norm by a few u of itself, over the memory of the momentum.
+    # As in the law above: each step moves the squared norm by a few u of itself, over the memory of the momentum.
     return float(squares[-1] - squares[0]), float(2.0**-53 * squares[-1] * 16 / (1 - momentum) * LONG**0.5)
 
 
@@ -89,7 +89,7 @@ def _growth(target: Target, momentum: float) -> tuple[float, float]:
 def test_momentum_multiplies_the_growth(target: Target) -> None:
     """With momenta of one length b multiplies the growth by (1 + b) / (1 - b), after T steps up to 2 b / (1 - b)^2 / T.
 
-    Exactly by 1 + 2 b / (1 - b) (1 - (1 - b^T) / (T (1 - b))): P5 with all |p_t| equal, summed.
+    Exactly by 1 + 2 b / (1 - b) (1 - (1 - b^T) / (T (1 - b))): the squared norms added up, with all |p_t| equal.
     """
     plain, noise = _growth(target, 0.0)
     for b, rounded in RATIOS.items():

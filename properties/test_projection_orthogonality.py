@@ -1,4 +1,4 @@
-"""Projected updates of AdamP and SGDP are orthogonal to the weights (P4, P11); projecting is a contraction (P12)."""
+"""Projected updates of AdamP and SGDP are orthogonal to the weights; projecting is a contraction."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Limits in which a rule is another rule (P1, P2, P3, F1, F2)."""
+"""Limits in which a rule is another rule."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What rescaling weights, gradients and learning rate does: nothing that the rules do not say (P8, P9, P14)."""
+"""What rescaling weights, gradients and learning rate does: nothing that the rules do not say."""
 
 from stepgauge.properties.gauge.checks.law import NEGLIGIBLE, law, within
 from stepgauge.properties.gauge.problems.problem import Problem

@@ -1,4 +1,4 @@
-"""FSGDM is a linear filter whose response depends on when it is asked (F6, F8)."""
+"""FSGDM is a linear filter whose response depends on when it is asked."""
 
 from dataclasses import replace
 

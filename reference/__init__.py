@@ -6,7 +6,7 @@ A rule is added as one file here and one line below: the rules, in this order, a
 
 from stepgauge.reference.driver import Group as Group, init as init, step as step
 from stepgauge.reference.layers import Convolution as Convolution, Layer as Layer, Seen as Seen
-from stepgauge.reference.rule import Array as Array, Rule as Rule, Sum as Sum
+from stepgauge.reference.rule import Array as Array, Rule as Rule, Sum as Sum, by_name
 
 from stepgauge.reference.sgd import SGD as SGD
 from stepgauge.reference.adam import Adam as Adam
@@ -23,9 +23,8 @@ from stepgauge.reference.adam_c import Adam_C as Adam_C
 from stepgauge.reference.adamw_c import AdamW_C as AdamW_C
 from stepgauge.reference.frog import Frog as Frog
 from stepgauge.reference.kfrog import KFrog as KFrog
+from stepgauge.reference.lion import Lion as Lion
 
-RULES: dict[str, type[Rule]] = {
-    rule.__module__.rpartition(".")[2]: rule
-    for rule in tuple(vars().values())
-    if isinstance(rule, type) and issubclass(rule, Rule) and rule is not Rule
-}
+RULES: dict[str, type[Rule]] = by_name(
+    rule for rule in tuple(vars().values()) if isinstance(rule, type) and issubclass(rule, Rule) and rule is not Rule
+)

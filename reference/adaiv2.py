@@ -22,7 +22,7 @@ class AdaiV2(Adai):
         **Adai.own_hyperparameters,
         "dampening": Hyperparameter(Range(lambda x: 0 <= x <= 1, "in [0, 1]"), (1.0, 0.28, 0.0), off=0, lively=0.0),
     }
-    required_checks: ClassVar[int] = 9
+    required_laws: ClassVar[int] = 5
 
     def step(self, p: Array, g: Array, s: Adai.State, pooled: Sum | None = None) -> tuple[Array, Adai.State]:
         assert pooled is not None

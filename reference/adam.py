@@ -21,7 +21,8 @@ class Adam(Rule):
     amsgrad: bool = False
 
     dialects: ClassVar[tuple[str, ...]] = ("torch",)
-    required_checks: ClassVar[int] = 4
+    required_laws: ClassVar[int] = 0
+    unrecorded: ClassVar[str] = "torch.optim is the rule, and is itself checked"
 
     class State(NamedTuple):
         step: int  # steps in which this parameter had a gradient

@@ -21,7 +21,7 @@ class Adam_C(Critical):
     weight_decay: float = 0.0
     amsgrad: bool = False
 
-    required_checks: ClassVar[int] = 8
+    required_laws: ClassVar[int] = 4
 
     @property
     def base(self) -> Adam:

@@ -29,7 +29,7 @@ class AdamP(Rule):
     nesterov: bool = False
 
     same_as: ClassVar[Mapping[str, str]] = {"released": "published"}
-    required_checks: ClassVar[int] = 15
+    required_laws: ClassVar[int] = 11
 
     class State(NamedTuple):
         step: int  # steps in which this parameter had a gradient

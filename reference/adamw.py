@@ -15,7 +15,7 @@ from stepgauge.reference.rule import Array, Sum
 class AdamW(Adam):
     weight_decay: float = 1e-2
 
-    required_checks: ClassVar[int] = 5
+    required_laws: ClassVar[int] = 1
 
     def step(self, p: Array, g: Array, s: Adam.State, pooled: Sum | None = None) -> tuple[Array, Adam.State]:
         return self.descend((1 - self.lr * self.weight_decay) * p, g, s)

@@ -14,7 +14,7 @@ from stepgauge.reference.adamw import AdamW
 class AdamW_C(Adam_C):
     weight_decay: float = 1e-2
 
-    required_checks: ClassVar[int] = 7
+    required_laws: ClassVar[int] = 3
 
     @property
     def base(self) -> AdamW:

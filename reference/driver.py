@@ -86,6 +86,10 @@ def step(
     return params, states
 
 
+# What follows, to `_pool`, is published: the step of a model around those of its parameters. A cause of a divergence is
+# sought in these three functions, which `stepgauge.properties.gauge.edits` knows by their names.
+
+
 def _step(
     groups: Sequence[Group], params: Sequence[Any], grads: Sequence[Any], states: Sequence[Any], maximize: bool
 ) -> tuple[list[Any], list[Any]]:

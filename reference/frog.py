@@ -50,7 +50,7 @@ class Frog(Rule):
         "tau": Hyperparameter(AT_LEAST_ZERO, (0.03, 0.2, 1.1)),
         "denom_eps": Hyperparameter(AT_LEAST_ZERO, (0.0, 1e-10, 1e-4)),
     }
-    required_checks: ClassVar[int] = 11
+    required_laws: ClassVar[int] = 7
 
     sees_layers: ClassVar[bool] = True
 

@@ -36,7 +36,7 @@ class FSGDM(Rule):
         "n_stages": Hyperparameter(POSITIVE_INTEGER, (range(1, 7), 12), lively=3, refused=0),
         "sigma": Hyperparameter(POSITIVE_INTEGER, range(6, 14), lively=7, refused=0),
     }
-    required_checks: ClassVar[int] = 15
+    required_laws: ClassVar[int] = 11
 
     class State(NamedTuple):
         step: int  # calls so far, those without a gradient included

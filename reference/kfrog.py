@@ -41,7 +41,7 @@ class KFrog(Rule):
         "y_sample_size": HYPERPARAMETERS["sample_size"],
         "eps": replace(HYPERPARAMETERS["eps"], drawn=(0.04, 0.3)),
     }
-    required_checks: ClassVar[int] = 8
+    required_laws: ClassVar[int] = 4
     takes_groups: ClassVar[bool] = False
 
     sees_layers: ClassVar[bool] = True

@@ -22,7 +22,7 @@ class RMSprop_C(Critical):
     momentum: float = 0.0
     centered: bool = False
 
-    required_checks: ClassVar[int] = 7
+    required_laws: ClassVar[int] = 3
 
     @property
     def base(self) -> RMSprop:

@@ -5,11 +5,11 @@ A rule is a frozen dataclass. Its `State` says shape and dtype of each field, `i
 parameters and groups is driven by `stepgauge.reference.driver`.
 
 A gradient that is NaN or infinite goes where the arithmetic takes it: into its coordinate and that coordinate's state,
-for good. A rule in which it goes further says so.
+for good. A rule in which it goes further says so, and so does one whose step is bounded (`bounded_step`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass, fields, replace
 from functools import lru_cache
 from numbers import Integral, Real
@@ -57,11 +57,13 @@ class Rule(ABC):
     dialects: ClassVar[tuple[str, ...]] = ("published",)
     same_as: ClassVar[Mapping[str, str]] = {}  # names of further dialects that compute the very same numbers
     own_hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}  # that it alone has, or takes differently
-    required_checks: ClassVar[int]  # trajectories and laws that a verdict rests on: stated, so that one lost is missed
+    required_laws: ClassVar[int]  # that a verdict rests on, beside the trajectories: stated, so that one lost is missed
+    unrecorded: ClassVar[str] = ""  # why no release of it is recorded, where none is
     State: ClassVar[Any]  # the record of a parameter's state, a NamedTuple
     pools_over: ClassVar[Literal["nothing", "group", "all"]] = "nothing"
     sees_layers: ClassVar[bool] = False  # whether a layer's gradient comes as a record of what the layer saw
     takes_groups: ClassVar[bool] = True  # whether, if it sees layers, it is defined for grouped convolutions
+    bounded_step: ClassVar[bool] = False  # whether even an infinite gradient moves a parameter by a finite step
 
     def __post_init__(self) -> None:
         for name, value in self.hyperparameters().items():
@@ -109,6 +111,11 @@ class Rule(ABC):
         """Whether a hyperparameter is True or False."""
         return cls._kinds()[name] is bool
 
+    @classmethod
+    def is_real(cls, name: str) -> bool:
+        """Whether a hyperparameter is a real number, or a tuple of them."""
+        return cls._kinds()[name] is float or get_origin(cls._kinds()[name]) is tuple
+
     def hyperparameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.hyperparameter_names()}
 
@@ -148,6 +155,7 @@ class Rule(ABC):
     def init(self, p: Any) -> Any:
         """The state of a parameter before its first step."""
 
+    # Every rule and every method of one calls these p, g, s and pooled: edits of its text go by the names.
     @abstractmethod
     def step(self, p: Any, g: Any, s: Any, pooled: Sum | None = None) -> tuple[Any, Any]:
         """The parameter and its state after one step along gradient `g`; nothing is mutated."""
@@ -167,3 +175,20 @@ class Rule(ABC):
     def statistic(self, p: Any, g: Any, s: Any) -> Sum:
         """What a rule that pools contributes for this parameter, before anybody steps."""
         raise NotImplementedError(f"{type(self).__name__} pools over {self.pools_over}")
+
+
+def by_name(rules: Iterable[type[Rule]]) -> dict[str, type[Rule]]:
+    """Rules under the names of their modules.
+
+    Raises:
+        TypeError: a rule does not say how many laws a verdict on it rests on.
+    """
+    named: dict[str, type[Rule]] = {}
+    for rule in rules:
+        if not isinstance(getattr(rule, "required_laws", None), int):
+            raise TypeError(
+                f"{rule.__name__} has no required_laws: state how many laws a verdict on it rests on, "
+                "beside the trajectories that are asked of every rule"
+            )
+        named[rule.__module__.rpartition(".")[2]] = rule
+    return named

@@ -18,7 +18,8 @@ class SGD(Rule):
     nesterov: bool = False
 
     dialects: ClassVar[tuple[str, ...]] = ("torch",)
-    required_checks: ClassVar[int] = 8
+    required_laws: ClassVar[int] = 4
+    unrecorded: ClassVar[str] = "torch.optim is the rule, and is itself checked"
 
     class State(NamedTuple):
         momentum_buffer: Array | None  # b, shape and dtype of p; None before the first gradient

@@ -24,7 +24,7 @@ class SGD_C(Critical):
     aggr: str = "sum"
 
     honours_kappa: ClassVar[bool] = True
-    required_checks: ClassVar[int] = 9
+    required_laws: ClassVar[int] = 5
 
     @property
     def base(self) -> SGD:

@@ -29,7 +29,7 @@ class SGDP(Rule):
     wd_ratio: float = 0.1
 
     dialects: ClassVar[tuple[str, ...]] = ("published", "released")
-    required_checks: ClassVar[int] = 16
+    required_laws: ClassVar[int] = 12
 
     class State(NamedTuple):
         momentum_buffer: Array  # b, shape and dtype of p

@@ -13,7 +13,7 @@ State = dict[str, Any]  # the fields of a rule's State by name; one that is None
 Update = Callable[..., tuple[Any, ...]]  # (p, g, *state, **hyperparameters) -> (p, *state), pure
 
 
-CORE = {optimizer.rule: optimizer for optimizer in core.RULES.values()}
+CORE = {optimizer.rule: optimizer for optimizer in core.OPTIMIZERS.values()}
 
 
 def working_dtype(p: Tensor) -> torch.dtype:

@@ -27,7 +27,16 @@ class StepError(Exception):
 
 def describe(error: BaseException) -> str:
     """An exception on one line of bearable length."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colours some of its messages
-    plain = "".join(c if c.isprintable() else " " for c in plain)
-    text = textwrap.shorten(plain, 110, placeholder=" ...")
+    text = one_line(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """Foreign text on one line of bearable length."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)  # torch colours some of its messages
+    return textwrap.shorten(printable(plain), 110, placeholder=" ...")
+
+
+def printable(text: str) -> str:
+    """Foreign text as any terminal can print it on one line."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from stepgauge.properties.gauge.checks.comparison import Outcome, only_when
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.checks.registry import has_rule
@@ -15,6 +16,7 @@ from stepgauge.properties.gauge.metamorphic.verdict import examine_without_rule
 from stepgauge.properties.gauge.problems.cache import run_cache
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.verdicts.conclusion import by_nearness, conclude
+from stepgauge.properties.gauge.verdicts.record import Diagnosis
 from stepgauge.properties.gauge.verdicts.report import Report, failed
 
 Progress = Callable[[str], None]
@@ -76,8 +78,7 @@ def _with_cause(context: Context, results: Sequence[Result], report: Report) -> 
             found = diagnose(context, telling, dialect)
             if found and (best.diagnosis is None or found.is_cause):
                 beside = report if dialect == report.nearest else conclude(context, results, nearest=dialect)
-                place = found.smallest.divergences[dialect]
-                best = replace(beside, diagnosis=found, smallest=found.smallest, divergence=place)
+                best = _at_smallest(beside, found, dialect, outcomes)
             if found and found.is_cause:
                 break
     except KeyboardInterrupt:
@@ -87,6 +88,15 @@ def _with_cause(context: Context, results: Sequence[Result], report: Report) -> 
     except FOREIGN_ERRORS as error:  # the verdict stands without its cause
         return replace(best, message=f"its cause was not found ({describe(error)})")
     return best
+
+
+def _at_smallest(report: Report, found: Diagnosis, dialect: str, outcomes: Sequence[Outcome]) -> Report:
+    """The report about the smallest problem, which has no regime that does not matter."""
+    failing = [o.regimes for o in outcomes if dialect in o.divergences]
+    passing = [o.regimes for o in outcomes if o.follows(dialect)]
+    when = only_when([*failing, found.smallest.regimes], passing)
+    place = found.smallest.divergences[dialect]
+    return replace(report, diagnosis=found, smallest=found.smallest, divergence=place, only_when=when)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -41,7 +41,7 @@ class ExpectedFailure:
         """
         if not self.expires:
             return ""
-        package = _provider(factory)
+        package = provider(factory)
         if package is None:
             raise ValueError(f"an expected failure cannot expire with {self.expires}: {_NO_PACKAGE}")
         installed = metadata.version(package)
@@ -52,8 +52,8 @@ class ExpectedFailure:
 _NO_PACKAGE = "the optimizer comes from no installed package"
 
 
-def _provider(factory: Callable[..., Any]) -> str | None:
-    """The distribution that provides an optimizer."""
+def provider(factory: Callable[..., Any]) -> str | None:
+    """The distribution that provides an optimizer; None if no installed one does."""
     module = getattr(factory, "func", factory).__module__.partition(".")[0]  # what functools.partial wraps, if it does
     distributions = metadata.packages_distributions()
     if module in distributions:

@@ -19,13 +19,15 @@ import pytest
 from stepgauge.properties.gauge.api import Asked
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Level, Options
-from stepgauge.properties.gauge.checks.registry import Check, present_id
+from stepgauge.properties.gauge.checks.registry import Check, has_rule, present_id
 from stepgauge.properties.gauge.checks.results import DECIDING, FAILING, Category, Result, Status
 from stepgauge.properties.gauge.checks.runner import Runner
 from stepgauge.properties.gauge.errors import TargetError, UsageError
+from stepgauge.properties.gauge.examine import context_of
 from stepgauge.properties.gauge.expected_failures import ExpectedFailure
+from stepgauge.properties.gauge.metamorphic.context import MetamorphicContext
+from stepgauge.properties.gauge.metamorphic.verdict import conclude_without_rule
 from stepgauge.properties.gauge.problems.cache import Cache, run_cache
-from stepgauge.properties.gauge.targets.base import NO_RULE
 from stepgauge.properties.gauge.verdicts.conclusion import conclude, smallest_failure
 from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.gauge.verdicts.required_checks import shortfall
@@ -82,9 +84,7 @@ def conformance_checks(
     failures = {id_: _failure(id_, given) for id_, given in (expected_failures or {}).items()}
     try:
         asked = Asked.of(optimizer, rule)
-        if asked.rule == NO_RULE:
-            raise UsageError("conformance_checks needs a rule; without one, call check_optimizer(..., rule='none')")
-        shared = Shared(Context(asked.built(rename or {}, device), options))
+        shared = Shared(context_of(asked.built(rename or {}, device), options))
         overdue = {id_: failure.overdue(asked.load()) for id_, failure in failures.items()}
     except UsageError as error:
         raise ValueError(str(error)) from error
@@ -137,14 +137,17 @@ class Shared:
         """Fail if the trajectories and laws establish nothing, though none of them fails."""
         report = self.report(c for c in self.checks if c.category in DECIDING)
         if report.failures(deciding=True):
-            message = shortfall(self.context.target, report.results)
+            message = shortfall(self.context.target, report.results) if has_rule(self.context.target) else ""
         else:
             message = "" if report else report.message
         if message:
             raise DoesNotConform(message)
 
     def report(self, checks: Iterable[Check]) -> Report:
-        return conclude(self.context, [self.run(check) for check in checks])
+        results = [self.run(check) for check in checks]
+        if isinstance(self.context, MetamorphicContext):
+            return conclude_without_rule(self.context, results)
+        return conclude(self.context, results)
 
     def run(self, check: Check) -> Result:
         """What a check said, of this process's only run of it."""

@@ -22,7 +22,7 @@ from stepgauge.reference.projection import cosine, project
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # NumPy reports overflow, C does not
 
 DTYPES = (np.float32, np.float64)
-CRITICAL = {name for name in core.RULES if name.endswith("_c")}
+CRITICAL = {name for name in core.OPTIMIZERS if name.endswith("_c")}
 WITHOUT_REDUCTION = array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5)
 # around the turns of NumPy's summation: 8 lanes, blocks of 128, halving, and its buffers of 8192 elements
 WITH_ROWS = st.tuples(
@@ -144,7 +144,7 @@ def assert_same_steps(name: str, hyperparameters: dict[str, Any], recipe: Recipe
     ]
     states = reference.init(groups, expected)
     got = [placed(p, recipe.offset) for p in expected]
-    ours = core.RULES[name].from_groups(groups, got, maximize=recipe.maximize, threads=recipe.threads)
+    ours = core.OPTIMIZERS[name].from_groups(groups, got, maximize=recipe.maximize, threads=recipe.threads)
     for t, kind in enumerate(recipe.kinds):
         grads = [gradient(kind, p, rng) for p in expected]
         now = [grads[0], None if t % 2 else grads[1], grads[2]]
@@ -158,7 +158,7 @@ def assert_same_steps(name: str, hyperparameters: dict[str, Any], recipe: Recipe
                 assert bits(a) == bits(b), f"{field} of {where}"
 
 
-@pytest.mark.parametrize("name", core.RULES)
+@pytest.mark.parametrize("name", core.OPTIMIZERS)
 @settings(derandomize=True, deadline=None, max_examples=200, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_the_core_has_the_bits_of_the_reference(name: str, data: st.DataObject) -> None:
@@ -231,7 +231,7 @@ def test_late_steps_have_the_bits_of_the_reference(name: str, t: int) -> None:
     s = rule.init(p)
     s = s._replace(step=t, **{n: np.abs(next(arrays)) for n in s._fields if n != "step"})
     expected, s_expected = rule.step(p, g, s)
-    ours = core.RULES[name].from_groups([Group(rule, [0])], [p], [s])
+    ours = core.OPTIMIZERS[name].from_groups([Group(rule, [0])], [p], [s])
     ours.step([g])
     assert bits(p) == bits(expected)
     assert bits(ours.states[0]) == bits(s_expected)
@@ -301,7 +301,7 @@ def test_the_buffer_keeps_the_entries_that_the_reference_keeps(
     dialect: str, norms: list[float], capacity: int, decay: float
 ) -> None:
     rule = reference.SGD_C(topC=capacity, decay=decay, dialect=dialect)
-    p = np.zeros(2)
+    p: Array = np.zeros(2)
     ours, s = core.SGD_C.from_groups([Group(rule, [0])], [p.copy()]), rule.init(p)
     for t, x in enumerate(norms):
         g = np.array([x, 0.0]) if t % 2 else np.array([0.0, x])
@@ -313,9 +313,9 @@ def test_the_buffer_keeps_the_entries_that_the_reference_keeps(
 # --- its face
 
 
-@pytest.mark.parametrize("name", core.RULES)
+@pytest.mark.parametrize("name", core.OPTIMIZERS)
 def test_a_core_optimizer_takes_its_references_hyperparameters(name: str) -> None:
-    ours, theirs = core.RULES[name], reference.RULES[name]
+    ours, theirs = core.OPTIMIZERS[name], reference.RULES[name]
     assert ours.rule is theirs
     assert ours.__name__ == theirs.__name__
     parameters = inspect.signature(ours).parameters
@@ -325,9 +325,9 @@ def test_a_core_optimizer_takes_its_references_hyperparameters(name: str) -> Non
         ours([np.ones(3)], lr=-1)
 
 
-@pytest.mark.parametrize("name", core.RULES)
+@pytest.mark.parametrize("name", core.OPTIMIZERS)
 def test_the_stub_says_what_the_compiled_constructor_takes(name: str) -> None:
-    ours = core.RULES[name]
+    ours = core.OPTIMIZERS[name]
     stub = Path(core.arrays.__file__).parent / f"{ours.__module__.rpartition('.')[2]}.pyi"
     (declared,) = [node for node in ast.parse(stub.read_text()).body if getattr(node, "name", "") == ours.__name__]
     (init,) = [node for node in ast.walk(declared) if isinstance(node, ast.FunctionDef) and node.name == "__init__"]

@@ -14,7 +14,7 @@ from stepgauge.properties.layers.test_core import bits, read_only
 from stepgauge.reference import Array, Group
 
 LR: dict[str, Any] = {"lr": 0.1}
-every_rule = pytest.mark.parametrize("name", core.RULES)
+every_rule = pytest.mark.parametrize("name", core.OPTIMIZERS)
 
 
 def array(**changes: Any) -> Array:
@@ -33,7 +33,7 @@ def normal(*shape: int, seed: int = 0, dtype: Any = np.float64) -> Array:
 def test_a_step_writes_where_parameter_and_state_lie_and_nowhere_else(name: str, shape: tuple[int, ...]) -> None:
     p, g = normal(*shape), normal(*shape, seed=1)
     g_before, p_before = g.copy(), p.copy()
-    optimizer = core.RULES[name]([p], **LR)
+    optimizer = core.OPTIMIZERS[name]([p], **LR)
     optimizer.step([g])
     arrays = [x for x in optimizer.states[0] if isinstance(x, np.ndarray)]
     optimizer.step([g])
@@ -222,10 +222,16 @@ def test_a_change_of_one_hyperparameter_is_checked() -> None:
         optimizer.set(lr=-1)
 
 
+def test_a_buffer_has_the_slots_that_it_began_with() -> None:
+    optimizer = core.SGD_C([np.ones(3)], topC=3)
+    with pytest.raises(ValueError, match=r"Invalid topC: 2 .stays 3 once the optimizer is built"):
+        optimizer.set(topC=2)
+
+
 @every_rule
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
 def test_a_copy_goes_on_as_the_original(name: str, duplicate: Any) -> None:
-    original = core.RULES[name]([normal(3, 4), normal(5, seed=1)], **LR)
+    original = core.OPTIMIZERS[name]([normal(3, 4), normal(5, seed=1)], **LR)
     grads = [[normal(3, 4, seed=t), normal(5, seed=t + 9) if t % 2 else None] for t in range(6)]
     for now in grads[:3]:
         original.step(now)
@@ -259,7 +265,7 @@ def nearest(x: Array) -> Array:
 def test_bfloat16_is_stepped_in_float32_and_rounded_once(name: str, maximize: bool, shape: tuple[int, ...]) -> None:
     p, *grads = (nearest(normal(*shape, seed=i, dtype=np.float32)) for i in range(4))
     twin = widened(p)
-    optimizer, expected = (core.RULES[name]([x], maximize=maximize, **LR) for x in (p, twin))
+    optimizer, expected = (core.OPTIMIZERS[name]([x], maximize=maximize, **LR) for x in (p, twin))
     for g in grads:
         optimizer.step([g])
         expected.step([widened(g)])

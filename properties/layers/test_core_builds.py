@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +21,12 @@ DIGEST = "from stepgauge.properties.layers.test_core_builds import digest; print
 def digest() -> str:
     """Of all parameters, after some steps of every rule, in both precisions, projected and not."""
     found = hashlib.sha256()
-    for name, optimizer in core.RULES.items():
+    for name, optimizer in core.OPTIMIZERS.items():
         for dtype in (np.float32, np.float64):
             for delta in (0.1, 1e3):
                 rng = np.random.default_rng(0)
                 params = [np.asarray(rng.standard_normal(shape), dtype) for shape in [(3, 517), (4, 1, 9), (1031,), ()]]
-                options = {"delta": delta} if "delta" in optimizer.rule.hyperparameter_names() else {}
+                options: dict[str, Any] = {"delta": delta} if "delta" in optimizer.rule.hyperparameter_names() else {}
                 ours = optimizer(params, lr=0.1, weight_decay=0.01, **options)
                 for _ in range(15):
                     ours.step([np.asarray(rng.standard_normal(p.shape), dtype) for p in params])

@@ -1,6 +1,6 @@
-"""What the buffers of critical gradients hold: against brute force, and against each other (C1 to C10).
+"""What the buffers of critical gradients hold: against brute force, and against each other.
 
-`test_critical_gradients.py` has the laws C6 to C8 of what targets show.
+`test_critical_gradients.py` has the laws of what targets show.
 """
 
 import heapq
@@ -73,13 +73,13 @@ class BufferMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds_the_largest(self) -> None:
-        """C2."""
+        """What is stored are the largest of all keys so far, decayed."""
         held = sorted((entry.key, -int(entry.value[0])) for entry in self.buffer.entries)
         assert held == sorted(self.past)
 
     @invariant()
     def is_full_or_holds_all(self) -> None:
-        """C1."""
+        """There are as many entries as steps, up to the capacity."""
         assert len(self.buffer.entries) == min(self.arrivals, self.capacity)
 
     @invariant()
@@ -89,7 +89,7 @@ class BufferMachine(RuleBasedStateMachine):
 
     @invariant()
     def running_sum_is_the_sum(self) -> None:
-        """C5."""
+        """The sum that is kept is that of what is stored, up to the roundings of its updates."""
         if self.running.entries:
             off = np.abs(self.running.sum - _exact_sum(self.running))
             largest = 1e3 + self.arrivals

@@ -1,4 +1,4 @@
-"""FROG and K-FROG against dense linear algebra, for every geometry (G1 to G10, KF1)."""
+"""FROG and K-FROG against dense linear algebra, for every geometry."""
 
 import itertools
 from typing import Any, NamedTuple

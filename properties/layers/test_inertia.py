@@ -1,4 +1,4 @@
-"""The inertia of Adai: its mean, its monotony, and what becomes of it at the edges (A7, A10, A11)."""
+"""The inertia of Adai: its mean, its monotony, and what becomes of it at the edges."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The test of scale invariance at its edges, how often it is fooled, and where a projected step leads (P7, P13).
+"""The test of scale invariance at its edges, how often it is fooled, and where a projected step leads.
 
 Numbers are chosen such that cosines and thresholds are exact in binary.
 """

@@ -125,7 +125,7 @@ def sgdp(h: dict[str, Any], p: Numbers, history: History) -> Numbers:
 
 
 def fsgdm(h: dict[str, Any], p: Numbers, history: History) -> Numbers:
-    """F8, the impulse responses summed: m_t = v sum_s (prod_{s<r<=t} u_r) d_s."""
+    """The impulse responses summed: m_t = v sum_s (prod_{s<r<=t} u_r) d_s."""
     history[-1] = history[-1] + h["weight_decay"] * p
     t, n, sigma = len(history), int(h["n_stages"]), int(h["sigma"])
     poles = [Decimal(k) / (k + h["c_scaling"] * n) for k in ((r * n) // sigma for r in range(1, t + 1))]

@@ -1,4 +1,4 @@
-"""The poles of FSGDM, stage by stage (F5), in both dialects; `test_frequency_response.py` says what they do."""
+"""The poles of FSGDM, stage by stage, in both dialects; `test_frequency_response.py` says what they do."""
 
 import math
 from fractions import Fraction

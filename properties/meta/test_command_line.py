@@ -19,6 +19,7 @@ from stepgauge.properties.gauge.examine import examine
 from stepgauge.reference import RULES
 
 QUICK = ("--level", "quick")
+HEAD = b'{"schema": 1, "rule": "sgd", "dialect": "torch", '
 STRANGERS = '''
 import torch
 
@@ -250,10 +251,11 @@ def test_what_nobody_reads_loses_nothing(strangers: str, tmp_path: Path) -> None
 
 def test_what_is_not_offered_may_have_another_name(strangers: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["check", f"{strangers}:OtherRate", "--rule", "sgd", "--no-diagnosis", *QUICK]
-    assert main([*arguments, "--only", "trajectory/defaults"]) == 1
+    assert main(arguments) == 5
     printed = capsys.readouterr().out
-    assert "it does not offer lr=0.001, " in printed
+    assert "conforms at its defaults only: lr=0.1 cannot be set" in printed  # the groups tell it
     assert "if learning_rate is one of these, say --rename OURS=THEIRS" in printed
+    assert main([*arguments, "--rename", "lr=learning_rate"]) == 0
     assert main(["check", f"{strangers}:StepsTwice(lr=0.1)", *arguments[2:], "--only", "trajectory/defaults"]) == 1
     assert "it does not offer" not in capsys.readouterr().out  # lr is fixed by the user
 
@@ -387,29 +389,38 @@ def test_vectors_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("{", "is no JSON"),
-        ("[]", "holds no object"),
-        ("{}", "it has no 'schema'"),
-        ('{"schema": 2, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": []}', "has schema 2"),
-        ('{"schema": 1, "rule": "lion", "dialect": "torch", "dtype": "float64", "cases": []}', "the rule 'lion'"),
-        ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "int8", "cases": []}', "is in 'int8'"),
-        ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": [{"id": "a"}]}', "a has no"),
-        ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": 3}', "is corrupt"),
-        ('{"schema": 1, "rule": "sgd", "dialect": "torch", "dtype": "float64", "cases": []}', "has no cases"),
+        (b"{", "is no JSON"),
+        (b"", "is no JSON"),
+        (b"\xff\xfe{\x00}\x00", "cannot be read: UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff"),
+        (b"[]", "is no vector file: [] should be an object"),
+        (b"[" * 100_000, "is no vector file: it is nested too deeply"),
+        (b"[" * 900 + b"]" * 900, "is no vector file: "),
+        (b"{}", "is no vector file: it has no 'schema'"),
+        (b'{"schema": 1, "schema": 1}', "is corrupt: an object in it has 'schema' twice"),
+        (b'{"schema": ' + b"9" * 5000 + b"}", "is corrupt: it holds a number beyond float64"),
+        (b'{"schema": 1e999}', "has schema Infinity; this version reads 1"),
+        (b'{"schema": 2, "cases": 3}', "has schema 2; this version reads 1"),
+        (HEAD + b'"dtype": "int8", "cases": []}', 'is corrupt: dtype: "int8" should be "float64" or "float32"'),
+        (HEAD + b'"dtype": "float64", "cases": 3}', "is corrupt: cases: 3 should be a list"),
+        (HEAD + b'"dtype": "float64", "cases": []}', "is corrupt: cases: [] should not be empty"),
+        (HEAD + b'"dtype": "float64", "cases": [{"id": "a"}]}', "is corrupt: a: it has no 'hyperparameters'"),
+        (HEAD + b'"dtype": "float64", "cases": [{"id": "\\ud800\\n"}]}', "is corrupt:   : it has no 'hyperparameters'"),
     ],
 )
 def test_corrupt_vector_file_gets_one_sentence(
-    content: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: bytes, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "vectors.json"
-    file.write_text(content)
+    file.write_bytes(content)
     good = str(files("stepgauge.properties").joinpath("vectors", "sgdp.json"))
     assert main(["vectors", "verify", str(file), good]) == 2
     printed = capsys.readouterr()
     assert sentence in printed.err
+    assert len(printed.err.splitlines()) == 1
     assert "8 of 8 cases replay" in printed.out
 
 
 def test_import_is_lazy() -> None:
-    code = "import stepgauge, sys; print(sorted({'torch', 'scipy', 'hypothesis', 'rich'} & sys.modules.keys()))"
+    heavy = {"torch", "scipy", "hypothesis", "rich", "jsonschema"}
+    code = f"import stepgauge, sys; print(sorted({heavy} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

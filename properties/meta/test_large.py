@@ -54,7 +54,7 @@ def test_the_core_needs_its_state_alone(name: str) -> None:
     params = [LARGE.copy()]
 
     def steps() -> None:
-        optimizer = core.RULES[name](params, **LR)
+        optimizer = core.OPTIMIZERS[name](params, **LR)
         for _ in range(2):
             optimizer.step([LARGE])
 

@@ -13,6 +13,7 @@ from stepgauge.properties.gauge.checks.registry import CHECKS, load_checks
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.verdicts.report import Report
+from stepgauge.properties.meta.test_false_conformance import LastRateForAll, RateOfTheConstructor, SharesByShape
 
 ALONE = ("--rule", "none", "--level", "quick")
 Closure = Any
@@ -204,6 +205,9 @@ BREAKERS = [
     ("law/foreach", WrongForeach),
     ("law/fused", WrongFused),
     ("law/capturable", WrongCapturable),
+    ("law/groups", LastRateForAll),
+    ("law/equal-shapes", SharesByShape),
+    ("law/schedule", RateOfTheConstructor),
     ("contract/resume", LosesState),
     ("contract/resume", ForgetsCounter),
     ("contract/gradient-untouched", WritesGradient),
@@ -284,13 +288,28 @@ OF_TORCH = [
 ]
 
 
+# What torch itself breaks: NAdam keeps a product in float32 that is narrowed when it is loaded; fused kernels read the
+# state in the parameter's memory format, whatever its own is, and fused SGD is wrong in bfloat16 where it vectorises.
+BROKEN_BY_TORCH = {
+    "torch.optim:NAdam": "contract/resume-in-bfloat16",
+    "torch.optim:SGD(momentum=0.9, fused=True)": "contract/resume-in-another-format,contract/bfloat16",
+}
+
+
 @pytest.mark.parametrize("optimizer", OF_TORCH)
 def test_torch_optimizer_conforms(optimizer: str) -> None:
-    report = _report(optimizer, skip="found/*")
+    report = _report(optimizer, skip=f"found/*,{BROKEN_BY_TORCH.get(optimizer, '')}")
     assert report.verdict == "conforms", str(report)
 
 
-ELEMENTWISE = {"elementwise", "tensorwise", "splitting", "schedule", "point-symmetric"}
+@pytest.mark.parametrize(("optimizer", "checks"), BROKEN_BY_TORCH.items())
+def test_what_torch_breaks_is_noticed(optimizer: str, checks: str) -> None:
+    report = _report(optimizer, only=checks)
+    assert report.verdict == "diverges"
+    assert report.message == f"breaks {checks.replace(',', ', ')}"
+
+
+ELEMENTWISE = {"elementwise", "tensorwise", "splitting", "point-symmetric"}
 
 
 @pytest.mark.parametrize(
@@ -305,12 +324,9 @@ ELEMENTWISE = {"elementwise", "tensorwise", "splitting", "schedule", "point-symm
         # signs: of degree 0 in every coordinate
         (Signs, ELEMENTWISE | {"odd", "linear-in-lr", "scale-free", "sign", "translation"}),
         # |p| g / |g|: of degree 1 in p and 0 in g, per tensor; |p| changes with the steps, so it is not odd in g
-        (Fromage, {"tensorwise", "schedule", "point-symmetric", "scale-free", "homogeneous", "relative"}),
+        (Fromage, {"tensorwise", "point-symmetric", "scale-free", "homogeneous", "relative"}),
         # one norm for all tensors
-        (
-            NormalizesAll,
-            {"splitting", "schedule", "point-symmetric", "odd", "linear-in-lr", "scale-free", "translation"},
-        ),
+        (NormalizesAll, {"splitting", "point-symmetric", "odd", "linear-in-lr", "scale-free", "translation"}),
     ],
     ids=lambda x: "" if isinstance(x, set) else getattr(x, "__name__", str(x)),
 )

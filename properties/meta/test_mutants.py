@@ -1,30 +1,21 @@
-"""Every small edit of a rule's text is killed, or known to survive with a reason; the README says how many."""
-
-from pathlib import Path
+"""Every small edit of a rule's text is killed, or known to survive with a reason; what is stored says how many."""
 
 import pytest
 
 from stepgauge.properties.gauge import command_line
 from stepgauge.properties.gauge.command_line.output import ExitStatus
 from stepgauge.properties.gauge.edits.editable_source import editable_source
-from stepgauge.properties.gauge.strength.mutants import Strength, strength_of
+from stepgauge.properties.gauge.strength.mutants import strength_of
+from stepgauge.properties.meta.figures import stored_row
+from stepgauge.properties.meta.figures.measured import mutants_row
 from stepgauge.reference import RULES
-
-README = Path(__file__).parents[2] / "README.md"
-
-
-def row(found: Strength) -> str:
-    """As the README's table has it."""
-    return (
-        f"| {found.rule} | {found.dialect} | {found.mutants} | {found.killed} | {found.equivalent} | {found.missed} |"
-    )
 
 
 def demand(rule: str) -> None:
     for dialect in RULES[rule].dialects:
         found = strength_of(rule, dialect)
         assert not found.unexplained
-        assert row(found) in README.read_text()
+        assert mutants_row(found) == stored_row("mutants", rule=rule, dialect=dialect)
 
 
 def test_mutants_are_killed_or_explained() -> None:

@@ -1,6 +1,4 @@
-"""The smallest errors that checks see: how the reference is distorted, and that the table says what came of it."""
-
-from pathlib import Path
+"""The smallest errors that checks see: how the reference is distorted, and that what is stored came of it."""
 
 import numpy as np
 import pytest
@@ -8,45 +6,34 @@ import pytest
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.checks.runner import Runner
 from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
-from stepgauge.properties.gauge.reports.strength import power
 from stepgauge.properties.gauge.strength.resolution import (
     COORDINATE,
     Distorted,
-    Resolution,
     Series,
     distorted,
     numbers_of,
     resolution_of,
 )
+from stepgauge.properties.meta.figures import stored_row
+from stepgauge.properties.meta.figures.measured import resolution_row
 from stepgauge.reference import RULES, Array
 
-TOLERANCE = Path(__file__).parents[1] / "gauge" / "tolerance" / "README.md"
 DIALECTS = [(name, dialect) for name, rule in RULES.items() for dialect in rule.dialects]
 ERROR = 2.0**-20
 
 
-def row(found: Resolution) -> str:
-    """As its table has it: the smallest errors of lr and of one coordinate."""
-    trajectories = [
-        f"{power(found.checks[f'trajectory/{name}']['lr'])}, {power(found.checks[f'trajectory/{name}'][COORDINATE])}"
-        for name in ("float64", "float32", "long")
-    ]
-    laws = [smallest for id_, smallest in found.checks.items() if id_.startswith("law/")]
-    seen = [sum(smallest[wrong] is not None for smallest in laws) for wrong in ("lr", COORDINATE)]
-    worst = max(found.hyperparameters, key=lambda name: found.hyperparameters[name] or 1.0)
-    others = f"{power(found.hyperparameters[worst])} ({worst})"
-    cells = (found.rule, found.dialect, *trajectories, f"{seen[0]}, {seen[1]} of {len(laws)}", others)
-    return f"| {' | '.join(cells)} |"
+def demand(rule: str, dialect: str) -> None:
+    assert resolution_row(resolution_of(rule, dialect)) == stored_row("resolution", rule=rule, dialect=dialect)
 
 
-def test_the_smallest_errors_are_those_in_the_table() -> None:
-    assert row(resolution_of("sgd", "torch")) in TOLERANCE.read_text()
+def test_the_smallest_errors_are_those_stored() -> None:
+    demand("sgd", "torch")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rule", "dialect"), DIALECTS)
-def test_the_smallest_errors_of_every_rule_are_those_in_the_table(rule: str, dialect: str) -> None:
-    assert row(resolution_of(rule, dialect)) in TOLERANCE.read_text()
+def test_the_smallest_errors_of_every_rule_are_those_stored(rule: str, dialect: str) -> None:
+    demand(rule, dialect)
 
 
 def test_a_law_sees_what_breaks_it() -> None:

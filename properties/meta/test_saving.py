@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 from stepgauge.properties.gauge.checks.comparison import compare
 from stepgauge.properties.gauge.command_line.main import main
@@ -19,6 +20,7 @@ from stepgauge.properties.gauge.problems.foci import foci_of
 from stepgauge.properties.gauge.problems.problem import Problem, flatten
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.problems.sampling import problems_of
+from stepgauge.properties.gauge.schemas.published import schema_text
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.tolerance.envelope import covering_envelope, envelopes
 from stepgauge.properties.gauge.vectors.format import frozen, read, write
@@ -30,6 +32,7 @@ from stepgauge.properties.meta.misreadings import frog
 from stepgauge.reference import RULES, SGD, SGDP
 
 QUICK = ("--level", "quick", "--only", "trajectory/*")
+CASE = "is corrupt: sgd/some target"
 OPTIMIZERS = """
 import torch
 
@@ -101,7 +104,13 @@ def _saved(target: str, rule: str = "sgd") -> Path:
     """Where a divergent target is saved, without the extension."""
     assert main(["check", target, "--rule", rule, "--save", "saved", *QUICK]) == 1
     (file,) = Path("saved").glob("*.json")
+    _require_valid(file)
     return file.with_suffix("")
+
+
+def _require_valid(file: Path) -> None:
+    """By the published schema, and jsonschema as it comes."""
+    Draft202012Validator(json.loads(schema_text("vectors"))).validate(json.loads(file.read_text()))
 
 
 def _exit(script: Path) -> Any:
@@ -164,6 +173,7 @@ def test_what_is_written_is_read(rule: str, dtype: str, tmp_path: Path) -> None:
     for k, problem in enumerate(problems):
         case = record_case(problem, RULES[rule].dialects[0], dtype, "some target")
         write(case, {}, tmp_path / f"{k}.json")
+        _require_valid(tmp_path / f"{k}.json")
         (again,) = read(tmp_path / f"{k}.json")
         assert (again.id, again.dialect, again.dtype) == (case.id, case.dialect, case.dtype)
         assert _plain(again.problem) == _plain(case.problem)
@@ -283,33 +293,60 @@ def _set(*path: Any) -> Callable[[Any], None]:
     return change
 
 
+def _drop(*path: Any) -> Callable[[Any], None]:
+    """Remove what lies at a path of keys."""
+    *keys, last = path
+
+    def change(document: Any) -> None:
+        for key in keys:
+            document = document[key]
+        del document[last]
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (_set("schema", 2), "has schema 2; this version reads 1"),
-        (_set("rule", ["sgd"]), "is of the rule ['sgd']"),
-        (_set("dtype", {}), "is in {}"),
-        (_set("schema", True), "has schema True; this version reads 1"),
+        (_set("schema", True), "has schema true; this version reads 1"),
+        (_set("schema", "1"), 'has schema "1"; this version reads 1'),
+        (_set("rule", ["sgd"]), 'is corrupt: rule: ["sgd"] should be a string'),
+        (_set("rule", "adamq"), "is of the rule 'adamq'; known are sgd, "),
+        (_set("dtype", {}), 'is corrupt: dtype: {} should be "float64" or "float32"'),
         (_set("dialect", "published"), "Invalid dialect: published"),
-        (_set("dialect", None), "is in the dialect None; known are torch"),
-        (_set("dialect", ""), "is in the dialect ''; known are torch"),
-        (_set("cases", [3]), "is corrupt: case 0"),
-        (_set("cases", 0, "steps", []), "it has no steps, or"),
-        (_set("cases", 0, "steps", 0, "grads", []), "is corrupt"),
-        (_set("cases", 0, "steps", 0, "grads", 0, [1.0]), "cannot reshape"),
-        (_set("cases", 0, "steps", 1, "params", 0, 0, float("nan")), "it holds NaN"),
-        (_set("cases", 0, "steps", 1, "params", 0, 0, "0.5"), "should be numbers"),
-        (_set("cases", 0, "steps", 1, "params", 0, 0, None), "should be numbers"),
-        (_set("cases", 0, "steps", 1, "allowed", 0, 0, -1e-9), "it allows less than nothing"),
-        (_set("cases", 0, "steps", 1, {}), "has no 'allowed'"),
-        (_set("cases", 0, "shapes", 0, [-1]), "there is no shape [-1]"),
+        (_set("dialect", None), "is corrupt: dialect: null should be a string"),
+        (_set("dialect", ""), 'is corrupt: dialect: "" should not be empty'),
+        (_set("sauce", {}), "is no vector file: it has 'sauce', which is none of its keys: "),
+        (_set("cases", [3]), "is corrupt: case 0: 3 should be an object"),
+        (_set("cases", 0, "id", 3), "is corrupt: case 0: id: 3 should be a string"),
+        (_set("cases", 0, "maximise", True), f"{CASE}: it has 'maximise', which is none of its keys: "),
+        (_set("cases", 0, "steps", []), f"{CASE}: steps: [] should not be empty"),
+        (_set("cases", 0, "steps", 0, "grads", []), f"{CASE}: steps[0].grads: it has 0 items, and there are 3 shapes"),
+        (_set("cases", 0, "steps", 0, "grads", 0, [1.0]), f"{CASE}: steps[0].grads[0]: 1 numbers do not fit the shape"),
+        (_set("cases", 0, "steps", 0, "grads", {"weight": []}), 'steps[0].grads: {"weight": []} should be a list'),
+        (_set("cases", 0, "steps", 1, "params", 0, 0, float("nan")), "is no JSON: it holds NaN"),
+        (_set("cases", 0, "steps", 1, "params", 0, 0, "0.5"), f'{CASE}: steps[1].params[0][0]: "0.5" should be a num'),
+        (_set("cases", 0, "steps", 1, "params", 0, 0, None), "steps[1].params[0][0]: null should be a number"),
+        (_set("cases", 0, "steps", 1, "params", 0, 0, True), "steps[1].params[0][0]: true should be a number"),
+        (_set("cases", 0, "steps", 1, "params", 0, 0, 10**400), "steps[1].params[0]: it holds a number beyond float64"),
+        (_set("cases", 0, "steps", 1, "params", 0, None), "steps[1].params[0]: null should be a list"),
+        (_set("cases", 0, "steps", 1, "allowed", 0, 0, -1e-9), "steps[1].allowed: it allows less than nothing"),
+        (_set("cases", 0, "steps", 1, {}), f"{CASE}: steps[1]: it has no 'grads'"),
+        (_drop("cases", 0, "steps", 1, "allowed"), f"{CASE}: steps[1]: it has no 'allowed', which other steps have"),
+        (_set("cases", 0, "shapes", 0, [-1]), f"{CASE}: shapes[0][0]: -1 should be at least 0"),
         (_set("cases", 0, "groups", 0, "params", [0]), "its groups hold the parameters [0]"),
-        (_set("cases", 0, "groups", 0, "params", "01"), "is corrupt"),
+        (_set("cases", 0, "groups", 0, "params", "01"), 'groups[0].params: "01" should be a list'),
         (_set("cases", 0, "hyperparameters", "lr", -1), "Invalid lr: -1"),
+        (_set("cases", 0, "hyperparameters", "lr", {}), "hyperparameters.lr: {} should be a number or true or"),
+        (_set("cases", 0, "hyperparameters", "nesterov", 10**400), f"{CASE}: Invalid nesterov: ..."),
         (_set("cases", 0, "hyperparameters", "speed", 1), "'speed'"),
-        (_set("cases", 0, "maximize", "yes"), "maximize is 'yes'"),
-        (_set("cases", 0, "schedule", [[]]), "no factor of lr"),
-        (_set("cases", 0, "layers", [{"weight": 0}]), "has no 'geometry'"),
+        (_set("cases", 0, "hyperparameters", "od\nd", 1), "'od d'"),
+        (_set("cases", 0, "maximize", "yes"), f'{CASE}: maximize: "yes" should be true or false'),
+        (_set("cases", 0, "schedule", []), f"{CASE}: schedule: [] should not be empty"),
+        (_set("cases", 0, "schedule", [[]]), f"{CASE}: schedule[0]: [] should be a number"),
+        (_set("cases", 0, "layers", [{"weight": 0}]), f"{CASE}: layers[0]: it has no 'bias'"),
+        (_set("cases", 0, "layers", [{"weight": 0, "bias": None, "geometry": None}]), "steps[0]: it has no 'seen'"),
         (_set("cases", 0, "final_state", [{"speed": [1.0]}] * 3), "the state has no speed"),
         (_set("cases", 0, "final_state", [{"momentum_buffer": [1.0]}]), "it has the states of 1 parameters, not of 3"),
         (_set("cases", 0, "final_state", [{}] * 3), "the state of parameter 0 is empty"),
@@ -331,6 +368,7 @@ def test_a_tampered_file_gets_one_sentence(
         printed = capsys.readouterr()
         assert sentence in printed.err
         assert len(printed.err.splitlines()) == 1
+        assert len(printed.err) < len(str(file)) + 300
 
 
 def test_a_rule_that_keeps_nothing_has_an_empty_state(tmp_path: Path) -> None:
@@ -342,6 +380,37 @@ def test_a_rule_that_keeps_nothing_has_an_empty_state(tmp_path: Path) -> None:
     plain["cases"][0]["final_state"] = [{}]
     file.write_text(json.dumps(plain))
     assert main(["vectors", "verify", str(file)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("momentum", "states", "status", "said"),
+    [
+        (0.9, [[1.0, 1.0], None], 0, "1 of 1 cases replay"),
+        (0.9, [None, None], 1, "momentum_buffer of parameter 0 after step 1 exists, and null is recorded"),
+        (0.0, [None, None], 0, "1 of 1 cases replay"),
+        (0.0, [[1.0, 1.0], None], 1, "momentum_buffer of parameter 0 after step 1 does not exist, and numbers are"),
+        (0.9, [[1.0], None], 2, "momentum_buffer of parameter 0 after step 1 has 2 numbers, and 1 are recorded"),
+    ],
+)
+def test_a_state_that_does_not_exist_yet_is_null(
+    momentum: float,
+    states: list[list[float] | None],
+    status: int,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As the buffer of torch's SGD is without momentum, or before the first gradient, which then is the buffer."""
+    group = ParameterGroup(SGD(lr=0.1, momentum=momentum).hyperparameters(), (0, 1))
+    problem = Problem("sgd", (group,), [np.zeros(2), np.zeros(2)], [[np.ones(2), None]])
+    file = tmp_path / "recorded.json"
+    write(record_case(problem, "torch", "float64", "recorded"), {}, file)
+    document = json.loads(file.read_text())
+    document["cases"][0]["final_state"] = [{"momentum_buffer": state} for state in states]
+    file.write_text(json.dumps(document))
+    assert main(["vectors", "verify", str(file)]) == status
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
 
 
 def test_any_truncated_file_is_refused(document: dict[str, Any], tmp_path: Path) -> None:

@@ -11,6 +11,14 @@ from stepgauge.properties.gauge.checks.registry import CHECKS, load_checks
 from stepgauge.properties.gauge.checks.runner import run_check
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.meta.misreadings.frog import FrogPort
+from stepgauge.properties.meta.test_false_conformance import (
+    FillsBuffers,
+    FirstDtypeForAll,
+    FirstGroupForAll,
+    KeepsItsOwnRate,
+    NaNInBFloat16,
+    WidensItsState,
+)
 
 Closure = Any
 
@@ -183,6 +191,13 @@ class NoSame(FrogPort):
 
 BREAKERS = {
     "contract/resume": LosesState,
+    "contract/resume-with-groups": FirstGroupForAll,
+    "contract/resume-mid-schedule": KeepsItsOwnRate,
+    "contract/resume-late-gradient": FillsBuffers,
+    "contract/resume-in-another-format": ViewsMemory,
+    "contract/resume-in-bfloat16": WidensItsState,
+    "contract/bfloat16": NaNInBFloat16,
+    "contract/mixed-dtypes": FirstDtypeForAll,
     "contract/weights-only": UnsafeState,
     "contract/deepcopy": SharesCopies,
     "contract/pickle": CannotPickle,

@@ -10,7 +10,7 @@ from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.tolerance.envelope import AMPLITUDE, ROUNDOFF, Reference, envelopes
 from stepgauge.properties.gauge.tolerance.stochastic import instrument_rule
-from stepgauge.reference import RULES, SGD, SGDP
+from stepgauge.reference import RULES, SGD, SGDP, Lion
 
 
 def _problems(rule: str) -> list[Problem]:
@@ -60,6 +60,50 @@ def test_clear_decision_has_one_continuation() -> None:
     w, g = np.array([[3.0, 4.0]]), np.array([[4.0, -3.0]])
     problem = Problem("sgdp", (ParameterGroup({**SGDP.defaults(), "lr": 0.1}, (0,)),), [w], [[g]])
     assert len(envelopes(problem, "published", "float32")) == 1
+
+
+def _lion(gradients: list[float]) -> Problem:
+    """One coordinate that starts at 1 and is given these gradients; betas of which no sum rounds."""
+    group = ParameterGroup({"lr": 0.5, "betas": (0.5, 0.75), "weight_decay": 0.0}, (0,))
+    return Problem("lion", (group,), [np.ones(1)], [[np.array([g])] for g in gradients])
+
+
+def test_a_sign_that_rounding_sways_has_a_continuation_each_way() -> None:
+    """After a gradient of 4 the momentum is 1; one of -1 cancels it exactly, so that any rounding decides."""
+    for dtype in ("float64", "float32"):
+        nominal, *others = envelopes(_lion([4.0, -1.0]), "published", dtype)
+        assert nominal.centre[:, 0].tolist() == [0.5, 0.5]
+        assert sorted(other.centre[-1, 0] for other in others) == [0.0, 1.0]
+
+
+def test_a_sign_beyond_rounding_has_one_continuation() -> None:
+    (envelope,) = envelopes(_lion([4.0, -0.9]), "published", "float32")
+    assert envelope.centre[:, 0].tolist() == [0.5, 0.0]
+
+
+def test_the_sign_of_an_exact_zero_is_zero_under_any_noise() -> None:
+    """Without gradients but zeros there is nothing to step along: noise multiplies, and moves no zero."""
+    (envelope,) = envelopes(_lion([0.0, 0.0, 0.0]), "published", "float32")
+    assert np.all(envelope.centre == 1)
+    # 16 times what the parameter's own rounding does: of three steps, each within four standard deviations.
+    assert np.all(envelope.allowed("float32") < 16 * 3 * 4 * ROUNDOFF["float32"])
+
+
+def test_a_sign_is_no_regime() -> None:
+    """It is followed as a decision is, but a verdict that said "only with np.sign" would say nothing."""
+    (envelope,) = envelopes(_lion([4.0, -0.9]), "published", "float32")
+    assert [decision.outcome for decision in envelope.decisions] == [(1,), (1,)]
+    assert not any(decision.holds for decision in envelope.decisions)
+
+
+def test_the_sign_of_nan_is_nan_whatever_is_followed() -> None:
+    _, arithmetic = instrument_rule(Lion)
+    x = np.array([np.nan, 2.0, -0.0])
+    arithmetic.begin(0, 0.0, 0.0)
+    assert np.array_equal(arithmetic.sign(x), [np.nan, 1.0, 0.0], equal_nan=True)
+    arithmetic.begin(0, 0.0, 0.0, follow=arithmetic.decisions)
+    assert np.array_equal(arithmetic.sign(-x), [np.nan, 1.0, 0.0], equal_nan=True)
+    assert arithmetic.swayed
 
 
 def test_unknown_numpy_function_is_refused() -> None:

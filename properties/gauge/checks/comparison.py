@@ -99,16 +99,27 @@ def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str
         return Outcome(problem, dtype, {}, {}, ambiguous, refusal=str(error), regimes=regimes)
     worst, divergences, narrow = {}, {}, False
     for dialect, found in candidates.items():
-        envelope = min(found, key=lambda e: worst_of(got, e.centre, e.allowed(dtype)).share)
-        worst[dialect] = worst_of(got, envelope.centre, envelope.allowed(dtype))
+        end = binding_steps(found[0].centre)
+        envelope = min(found, key=lambda e: worst_of(got[:end], e.centre[:end], e.allowed(dtype)[:end]).share)
+        centre, allowed = envelope.centre[:end], envelope.allowed(dtype)[:end]
+        worst[dialect] = worst_of(got[:end], centre, allowed)
         if worst[dialect].share <= 1:
             continue
-        allowed = envelope.allowed(dtype, narrow_scalars=True)
-        if divergence := first_divergence(problem, got, envelope.centre, allowed):
+        allowed = envelope.allowed(dtype, narrow_scalars=True)[:end]
+        if divergence := first_divergence(problem, got[:end], centre, allowed):
             divergences[dialect] = divergence
         else:
-            narrow, worst[dialect] = True, worst_of(got, envelope.centre, allowed)
+            narrow, worst[dialect] = True, worst_of(got[:end], centre, allowed)
     return Outcome(problem, dtype, worst, divergences, ambiguous, narrow, regimes=regimes)
+
+
+def binding_steps(centre: Array) -> int:
+    """The steps up to the first that leaves the numbers, which is the last that binds anybody.
+
+    There a target has to be not finite where the rule is not; what a rule computes from NaN later is nobody's meaning.
+    """
+    finite = np.isfinite(centre).all(axis=1)
+    return len(finite) if finite.all() else int(np.argmin(finite)) + 1
 
 
 def shares_of(error: Array, allowed: Array) -> Array:

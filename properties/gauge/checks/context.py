@@ -1,23 +1,34 @@
 """The context of a check: one target, and what its checks share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from stepgauge.properties.gauge.checks.options import PROBLEMS, Options
-from stepgauge.properties.gauge.errors import TargetError, UsageError
+from stepgauge.properties.gauge.checks.options import PROBLEMS, TRAINING_PROBLEMS, Options
+from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup, Recipe, Shape
+from stepgauge.properties.gauge.problems.regimes import GROUPED, LINEAR, SAME
+from stepgauge.properties.gauge.problems.training import as_in_training, focus_of, movable
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import allowance
-from stepgauge.reference import Array
+from stepgauge.reference import Array, Convolution
+from stepgauge.reference.layers import same_padding
 
 Absent = Mapping[int, tuple[int, ...]]
 NEVER: Absent = MappingProxyType({})
+NOTHING: Hyperparameters = MappingProxyType({})
 SHAPES: tuple[Shape, ...] = ((2, 3, 2, 2), (4, 3), (5,))  # a small bench: one parameter of each common dimension
+
+# Kinds of layers that a target of a rule that looks at layers may lack; checks of conventions ask for each.
+OPTIONAL_LAYERS = {
+    LINEAR: LayerRecipe(4, 3, bias=False),
+    GROUPED: LayerRecipe(4, 4, (4, 4), Convolution((2, 2), groups=2)),
+    SAME: LayerRecipe(2, 3, (4, 4), Convolution((2, 2), padding=same_padding((2, 2)))),
+}
 
 
 class Context:
@@ -84,11 +95,51 @@ class Context:
         Raises:
             TargetError: the target lacks one that has no default.
         """
-        known = {**self.target.record.neutral(), **self.target.pinned, **self.options.set}
+        known = {**self.target.record.neutral(), **self.target.told, **self.target.pinned, **self.options.set}
         missing = [n for n in self.not_offered if n not in known]
         if missing:
             raise TargetError(f"does not offer {missing[0]}, which has no default; say --set {missing[0]}=VALUE")
-        return {n: known[n] for n in known if n in self.not_offered or n in self.options.set}
+        off = {name: False for name in self.refused if name in self.target.offers}
+        return off | {n: known[n] for n in known if n in self.not_offered or n in self.options.set}
+
+    @cached_property
+    def refused(self) -> Mapping[str, str]:
+        """What the target refuses of what is optional (switches, kinds of layers), and how; it is not asked for it."""
+        found = {}
+        if self._refusal() is None:
+            for name, changes, layers in self._optional():
+                refusal = self._refusal(changes, layers)
+                if refusal is not None:
+                    found[name] = refusal
+        return found
+
+    def _optional(self) -> Iterator[tuple[str, Hyperparameters, Sequence[LayerRecipe]]]:
+        """What a target may lack, by name: with which hyperparameters or layers it is asked for."""
+        record = self.target.record
+        for name in record.hyperparameter_names():
+            chosen = name in self.options.set or name in self.target.pinned
+            if record.is_switch(name) and name in self.target.offers and not chosen:
+                yield name, {name: True}, ()
+        for regime, layer in OPTIONAL_LAYERS.items() if record.sees_layers else ():
+            if regime != GROUPED or record.takes_groups:
+                yield regime, {}, (layer,)
+
+    def _refusal(self, changes: Hyperparameters = NOTHING, layers: Sequence[LayerRecipe] = ()) -> str | None:
+        """What the target raises with these hyperparameters or layers, over two steps; None if nothing."""
+        record = self.target.record
+        lively = {n: record.hyperparameter(n).lively for n in record.hyperparameter_names()}
+        chosen = {**record.neutral(), **{n: v for n, v in lively.items() if v is not None}, **self.target.pinned}
+        chosen |= {**self.options.set, **changes}
+        count = sum(len(layer.shapes) for layer in layers) + 1
+        try:
+            group = ParameterGroup(record(**chosen).hyperparameters(), tuple(range(count)))
+            recipe = Recipe(self.target.rule, (group,), ((2, 3),), steps=2, layers=tuple(layers))
+            self.target.run(expand(recipe))
+        except ValueError:  # the rule itself refuses that beside what is set
+            return None
+        except (TargetError, StepError) as refusal:
+            return str(refusal)
+        return None
 
     def lively(self, *, options: bool) -> Hyperparameters:
         """Hyperparameters under which every part of the rule matters, its switches all on or all off.
@@ -101,7 +152,7 @@ class Context:
         chosen = {n: value for n, value in lively.items() if value is not None}
         for name in names:
             if record.is_switch(name):
-                chosen[name] = options and self._legal({**chosen, name: True})
+                chosen[name] = options and name not in self.refused and self._legal({**chosen, name: True})
         return chosen
 
     @cached_property
@@ -171,8 +222,22 @@ class Context:
         fixed = {**self.fixed, **constraints.pop("fixed", {})}
         maximize = self.target.takes_maximize
         return problems_of(
-            self.target.rule, per_focus, self.options.seed, fixed=fixed, maximize=maximize, **constraints
+            self.target.rule,
+            per_focus,
+            constraints.pop("seed", self.options.seed),
+            fixed=fixed,
+            maximize=maximize,
+            without=frozenset(self.refused) & OPTIONAL_LAYERS.keys(),
+            **constraints,
         )
+
+    def training_problems(self, seed: int | None = None) -> list[Problem]:
+        """Problems in which what a scheduler may move on this target moves; other ones for another seed."""
+        rule = self.target.rule
+        names = [name for name in movable(rule) if name in self.target.schedulable and name not in self.fixed]
+        count, seed = TRAINING_PROBLEMS[self.options.level], self.options.seed if seed is None else seed
+        recipes = self.recipes(count, foci={"training": focus_of(rule)}, seed=seed)
+        return [expand(as_in_training(recipe, names, self.fixed, k)) for k, recipe in enumerate(recipes)]
 
     def problems(self, per_focus: int | None = None, **constraints: Any) -> list[Problem]:
         """Problems for this target: `per_focus` of every focus, or as many as the level says."""

@@ -12,7 +12,8 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 # Problems of each focus, and of each law.
 PROBLEMS: Mapping[Level, int] = {"quick": 2, "standard": 10, "deep": 60}
 LAW_PROBLEMS: Mapping[Level, int] = {"quick": 1, "standard": 4, "deep": 30}
-LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 2000, "deep": 5000}
+TRAINING_PROBLEMS: Mapping[Level, int] = {"quick": 4, "standard": 10, "deep": 60}
+LONG_STEPS: Mapping[Level, int] = {"quick": 110, "standard": 2060, "deep": 5000}
 
 
 @dataclass(frozen=True)

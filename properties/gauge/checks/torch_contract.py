@@ -3,22 +3,25 @@
 import copy
 import io
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from stepgauge.properties.gauge.checks.comparison import shares_of
-from stepgauge.properties.gauge.checks.context import Context
+from stepgauge.properties.gauge.checks.context import NEVER, Absent, Context
 from stepgauge.properties.gauge.checks.registry import check
 from stepgauge.properties.gauge.checks.results import NO_NUMBER, Failed, NotApplicable
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, describe
-from stepgauge.properties.gauge.problems.recipe import LayerRecipe
+from stepgauge.properties.gauge.problems.recipe import LayerRecipe, ParameterGroup
 from stepgauge.properties.gauge.targets.base import Subject, Support, quiet
-from stepgauge.reference import Convolution
+from stepgauge.reference import Array, Convolution
 
 LAYER = LayerRecipe(3, 2, (3, 3), Convolution((2, 2)))  # stands for the first parameter where the rule sees layers
 STEPS = 6
+COUNTED = 300  # past 256, where a counter in bfloat16 stops
+COARSE = 64 * 2.0**-9  # of a parameter and its way: 64 roundoffs of bfloat16, in which state may be kept, too
 
 
 def _is_torch(target: Subject) -> bool:
@@ -48,24 +51,74 @@ def contract(id: str) -> Callable[[Callable[["Bench"], None]], Callable[["Bench"
 class Bench:
     """A few parameters, recorded gradients, and fresh runs of the target over them.
 
-    `changes` are hyperparameters other than those of the examination's example.
+    `changes` are hyperparameters other than those of the context's example; `absent` says where gradients are missing.
     """
 
-    def __init__(self, context: Context, **changes: Any) -> None:
+    is_low = False  # whether parameters are in bfloat16
+
+    def __init__(self, context: Context, absent: Absent = NEVER, **changes: Any) -> None:
         self.context = context
         self.target: Any = context.target
         layers = (LAYER,) if context.target.record.sees_layers else ()
-        self.problem = context.small(context.shapes[len(layers) :], layers, steps=STEPS, **changes)
+        self.problem = context.small(context.shapes[len(layers) :], layers, absent=absent, steps=STEPS, **changes)
+
+    def in_groups(self) -> "Bench":
+        """The same in two groups, the second of which has half the rate."""
+        (everything,) = self.problem.groups
+        *first, last = everything.members
+        if not first:
+            raise NotApplicable("there is one parameter")
+        known = {**self.target.defaults, **everything.hyperparameters}
+        if "lr" not in self.target.schedulable or not isinstance(known.get("lr"), int | float):
+            raise NotApplicable("has no lr in param_groups")
+        slower = {**everything.hyperparameters, "lr": known["lr"] / 2}
+        groups = (everything._replace(members=tuple(first)), ParameterGroup(slower, (last,)))
+        other = copy.copy(self)
+        other.problem = replace(self.problem, groups=groups, recipe=None)
+        return other
+
+    def scheduled(self) -> "Bench":
+        """The same with a rate that falls half-way."""
+        other = copy.copy(self)
+        schedule = (1.0,) * (STEPS // 2 - 1) + (0.5,) * (STEPS - STEPS // 2 + 1)
+        other.problem = replace(self.problem, schedule=schedule, recipe=None)
+        return other
+
+    def in_bfloat16(self) -> "Bench":
+        """The same with parameters in bfloat16."""
+        other = copy.copy(self)
+        other.is_low = True
+        return other
+
+    def with_representable_numbers(self) -> "Bench":
+        """The same with numbers that bfloat16 has, so that only what the optimizer computes is rounded."""
+        if self.problem.layers:
+            raise NotApplicable("layers are not run in bfloat16 here")
+        other = copy.copy(self)
+        initial = [_representable(p) for p in self.problem.initial]
+        gradients = [[None if g is None else _representable(g) for g in grads] for grads in self.problem.gradients]
+        other.problem = replace(self.problem, initial=initial, gradients=gradients, recipe=None)
+        return other
+
+    def upward(self) -> list["Bench"]:
+        """The same maximizing, if the target can be told to."""
+        if not self.target.takes_maximize:
+            return []
+        other = copy.copy(self)
+        other.problem = replace(self.problem, maximize=True, recipe=None)
+        return [other]
 
     def params(self) -> list[Any]:
         import torch
 
-        return [torch.nn.Parameter(self.target.tensor(p)) for p in self.problem.initial]
+        tensors = [self.target.tensor(p) for p in self.problem.initial]
+        return [torch.nn.Parameter(x.bfloat16() if self.is_low else x) for x in tensors]
 
     def run(self, params: Sequence[Any] | None = None, network: Any = None) -> Any:
         """An optimizer over fresh parameters or those given, in a network of its own or that given."""
         params = self.params() if params is None else params
-        return self.target.start(params, self.problem.groups, self.problem.layers, network)
+        maximize = self.problem.maximize
+        return self.target.start(params, self.problem.groups, self.problem.layers, network, maximize=maximize)
 
     def feed(self, run: Any, t: int) -> None:
         """Set the gradients of step t (from 0)."""
@@ -73,6 +126,8 @@ class Bench:
 
     def train(self, run: Any, steps: Sequence[int]) -> None:
         for t in steps:
+            if t == 0 or self.problem.moved(t) != self.problem.moved(t - 1):  # as a scheduler does it, when it moves
+                self.target.schedule(run, self.problem.moved(t))
             self.feed(run, t)
             run.optimizer.step()
 
@@ -81,6 +136,14 @@ class Bench:
         run = self.run()
         self.train(run, range(STEPS))
         return list(run.params)
+
+
+def _representable(x: Array) -> Array:
+    """The nearest numbers in bfloat16."""
+    import torch
+
+    rounded: Array = torch.from_numpy(np.array(x)).bfloat16().double().numpy()
+    return rounded
 
 
 def _must_equal(params: Sequence[Any], expected: Sequence[Any], what: str) -> None:
@@ -106,6 +169,105 @@ def _resumed(bench: Bench, through: Callable[[Any], Any]) -> list[Any]:
 def resume(bench: Bench) -> None:
     """Saved and loaded into a fresh optimizer half-way, the run goes on bit for bit."""
     _must_equal(_resumed(bench, copy.deepcopy), bench.finished(), "the resumed run leaves the uninterrupted one")
+
+
+@contract("contract/resume-with-groups")
+def resume_with_groups(bench: Bench) -> None:
+    """Resumed with several groups, each goes on with its own hyperparameters."""
+    grouped = bench.in_groups()
+    _must_equal(_resumed(grouped, copy.deepcopy), grouped.finished(), "the resumed groups leave the uninterrupted run")
+
+
+@contract("contract/resume-mid-schedule")
+def resume_mid_schedule(bench: Bench) -> None:
+    """Resumed where a schedule has moved lr, the run goes on with that lr, and not with the constructor's."""
+    moved = bench.scheduled()
+    _must_equal(_resumed(moved, copy.deepcopy), moved.finished(), "resumed mid-schedule, the run leaves the course")
+
+
+@contract("contract/resume-late-gradient")
+def resume_late_gradient(bench: Bench) -> None:
+    """Resumed while a parameter has had no gradient yet, its first one is as it would have been."""
+    if len(bench.problem.initial) < 2:
+        raise NotApplicable("there is one parameter")
+    last = len(bench.context.shapes) - 1
+    late: Absent = {last: tuple(range(STEPS // 2 + 1))}
+    dampened = {n: v for n, v in {"nesterov": False, "dampening": 0.28}.items() if n in bench.target.offers}
+    for other in (Bench(bench.context, late), Bench(bench.context, late, **dampened)):
+        resumed, expected = _resumed(other, copy.deepcopy), other.finished()
+        _must_equal(resumed, expected, "a first gradient after resuming is taken otherwise")
+
+
+@contract("contract/resume-in-bfloat16")
+def resume_in_bfloat16(bench: Bench) -> None:
+    """Resumed with parameters in bfloat16 the run goes on bit for bit, whatever precision its state is kept in."""
+    low = bench.with_representable_numbers().in_bfloat16()
+    _must_equal(_resumed(low, copy.deepcopy), low.finished(), "resumed in bfloat16, the run leaves the course")
+
+
+@contract("contract/resume-in-another-format")
+def resume_in_another_format(bench: Bench) -> None:
+    """A checkpoint of a contiguous model, loaded into one in channels_last format, goes on within rounding."""
+    if not any(p.ndim == 4 for p in bench.problem.initial):
+        raise NotApplicable("takes no parameter of four dimensions")
+    import torch
+
+    run = bench.run()
+    bench.train(run, range(STEPS // 2))
+    params = [torch.nn.Parameter(_channels_last(p.detach().clone())) for p in run.params]
+    fresh = bench.run(params)
+    fresh.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
+    for t in range(STEPS // 2, STEPS):
+        bench.feed(fresh, t)
+        for p in fresh.params:
+            p.grad = _channels_last(p.grad)
+        fresh.optimizer.step()
+    _must_be_near(bench, fresh.params, bench.finished())
+
+
+@contract("contract/bfloat16")
+def bfloat16(bench: Bench) -> None:
+    """In bfloat16 it moves, stays finite, and stays near its own run in float64."""
+    plain = bench.with_representable_numbers()
+    exact, rounded = plain.run(), plain.in_bfloat16().run()
+    ways = [p.detach().abs() for p in exact.params]
+    for t in range(STEPS):
+        before = [p.detach().clone() for p in exact.params]
+        plain.train(exact, [t])
+        plain.train(rounded, [t])
+        ways = [way + (p.detach() - q).abs() for way, p, q in zip(ways, exact.params, before, strict=True)]
+    for p, q, way in zip(rounded.params, exact.params, ways, strict=True):
+        if bool(q.isfinite().all()) and not bool(p.isfinite().all()):
+            raise Failed("in bfloat16 it makes NaN or infinity", float("nan"), 0.0)
+        shares = ((p.detach().to(q.dtype) - q.detach()).abs() / way.clamp_min(1e-300)).ravel()
+        if float(shares.max()) > COARSE:
+            ulps = float(shares.max()) * 2**8
+            raise Failed(f"in bfloat16 it is {ulps:.0f} ulps off of the way that it goes", float(shares.max()), COARSE)
+    for t in range(STEPS, COUNTED):
+        plain.feed(rounded, t % STEPS)
+        rounded.optimizer.step()
+    for count in _counters(rounded.optimizer):
+        if count != COUNTED:
+            raise Failed(f"in bfloat16 its counter is at {count:g} after {COUNTED} steps", abs(count - COUNTED), 0.0)
+
+
+def _counters(optimizer: Any) -> Iterator[float]:
+    """The counters of steps that torch's own optimizers, and most others, keep in the state."""
+    for fields in getattr(optimizer, "state", {}).values():
+        if isinstance(fields, Mapping) and "step" in fields:
+            yield float(fields["step"])
+
+
+@contract("contract/mixed-dtypes")
+def mixed_dtypes(bench: Bench) -> None:
+    """Beside a parameter in bfloat16, the others step as they do without: its precision does not reach them."""
+    if bench.context.pools(bench.problem) or len(bench.problem.initial) < 2:
+        raise NotApplicable("pools over parameters, or has one")
+    if bench.problem.layers:
+        raise NotApplicable("layers are not run in bfloat16 here")
+    run = bench.run([*bench.in_bfloat16().params()[:1], *bench.params()[1:]])
+    bench.train(run, range(STEPS))
+    _must_equal(run.params[1:], bench.finished()[1:], "the first parameter's precision reaches the others")
 
 
 @contract("contract/weights-only")
@@ -148,9 +310,10 @@ def pickled(bench: Bench) -> None:
 
 @contract("contract/gradient-untouched")
 def gradient_untouched(bench: Bench) -> None:
-    """A step leaves p.grad as it was, with momentum and without."""
+    """A step leaves p.grad as it was: with momentum and without, with decay and without, and where it maximizes."""
     plain = {n: v for n, v in {"momentum": 0.0, "nesterov": False}.items() if n in bench.target.offers}
-    for other in (bench, Bench(bench.context, **plain)):
+    undecayed = {"weight_decay": 0.0} if "weight_decay" in bench.target.offers else {}
+    for other in (bench, Bench(bench.context, **plain), Bench(bench.context, **undecayed), *bench.upward()):
         run = other.run()
         for t in range(3):
             other.feed(run, t)
@@ -162,6 +325,12 @@ def gradient_untouched(bench: Bench) -> None:
 @contract("contract/gradient-not-kept")
 def gradient_not_kept(bench: Bench) -> None:
     """The state does not alias p.grad: zeroing gradients in place between steps changes nothing."""
+    undecayed = {"weight_decay": 0.0} if "weight_decay" in bench.target.offers else {}
+    for other in (bench, Bench(bench.context, **undecayed)):
+        _require_own_state(other)
+
+
+def _require_own_state(bench: Bench) -> None:
     run = bench.run()
     grads = [p.detach().clone() for p in run.params]
     for t in range(STEPS):
@@ -212,10 +381,18 @@ def _in_format(bench: Bench, arrange: Callable[[Any], Any], *, gradients: bool, 
         for p in run.params:
             p.grad = arrange(p.grad) if gradients else p.grad
         run.optimizer.step()
+    _must_be_near(bench, run.params, plain)
+
+
+def _must_be_near(bench: Bench, params: Sequence[Any], expected: Sequence[Any]) -> None:
+    """Demand that two runs of the bench are within rounding of each other."""
+    import torch
+
     allowed = 2 * bench.context.allowance(bench.problem)[-1]
-    error = torch.cat([(p.detach() - q).abs().ravel() for p, q in zip(run.params, plain, strict=True)]).cpu().numpy()
+    pairs = zip(params, expected, strict=True)
+    error = torch.cat([(p.detach() - q.detach()).abs().ravel() for p, q in pairs]).cpu().numpy()
     worst = int(np.argmax(shares_of(error, allowed)))
-    if not all(bool(q.isfinite().all()) for q in plain):
+    if not all(bool(q.isfinite().all()) for q in expected):
         raise Failed(NO_NUMBER, float("nan"), 0.0)
     if not error[worst] <= allowed[worst]:
         raise Failed(f"steps elsewhere: off by {error[worst]:.2g}", float(error[worst]), float(allowed[worst]))

@@ -1,20 +1,31 @@
 """Checks of the published rule: trajectories on problems drawn from every regime."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 
-from stepgauge.properties.gauge.checks.comparison import compare
+from stepgauge.properties.gauge.checks.comparison import Outcome, compare
 from stepgauge.properties.gauge.checks.context import Context
-from stepgauge.properties.gauge.checks.options import LONG_STEPS
+from stepgauge.properties.gauge.checks.options import LONG_STEPS, Level
 from stepgauge.properties.gauge.checks.registry import check
 from stepgauge.properties.gauge.checks.results import Finding, NotApplicable
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import Problem
-from stepgauge.properties.gauge.problems.recipe import ParameterGroup
-from stepgauge.properties.gauge.problems.regimes import LONG
+from stepgauge.properties.gauge.problems.recipe import ParameterGroup, Shape
 from stepgauge.properties.gauge.targets.base import Target
+
+# Vectors and matrices just beyond the numbers at which kernels are known to change, and pieces of them.
+BEYOND = ((4099,), (65, 64))
+FAR_BEYOND = ((257, 256),)
+PIECES = ((4095,), (1, 4096), (64, 64))
+LARGE_SHAPES: Mapping[Level, Sequence[tuple[Shape, ...]]] = {
+    "quick": [BEYOND],
+    "standard": [BEYOND, PIECES, FAR_BEYOND],
+    "deep": [BEYOND, PIECES, FAR_BEYOND],
+}
+SHORTER = 266  # with the options off: a counter in bfloat16 stops at 256, one in float16 at 2048
+FORM_FOCI = ("random", "mixed", "groups", "rows", "full buffer")  # what other kernels do otherwise shows on a few
 
 
 def _compare(context: Context, problems: Sequence[Problem], dtype: str, target: Target | None = None) -> Finding:
@@ -37,15 +48,71 @@ def float32(context: Context) -> Finding:
 
 @check("trajectory/defaults")
 def defaults(context: Context) -> Finding:
-    """With its own defaults the target follows the rule: nothing is set but what has no default."""
-    target = copy(context.target)
-    target.offers = frozenset(n for n in target.offers if n not in target.defaults or n in context.options.set)
-    fixed = {**context.target.defaults, **context.fixed}
+    """With its own defaults the target follows the rule: nothing is set but what has no default, or all but one."""
+    kept = {n: v for n, v in context.target.defaults.items() if n not in context.options.set}
     try:
-        problems = context.problems(2, fixed=fixed, only={"random", "mixed", "rows", "tiny"})
+        problems = context.problems(2, fixed={**kept, **context.fixed}, only={"random", "mixed", "rows", "tiny"})
     except UsageError as error:
         raise NotApplicable("its defaults are hyperparameters that the rule does not allow") from error
-    return _compare(context, problems, "float64", target)
+    outcomes = [*_compare(context, problems, "float64", _without(context.target, kept)).outcomes]
+    for name, value in kept.items():  # a default may depend on what else is given
+        others = {**context.lively(options=False), name: value, **context.fixed}
+        try:
+            problems = context.problems(1, fixed=others, only={"random"})
+        except UsageError:  # which goes with no other values
+            continue
+        outcomes += _compare(context, problems, "float64", _without(context.target, [name])).outcomes
+    return Finding(outcomes=outcomes)
+
+
+def _without(target: Target, names: Collection[str]) -> Target:
+    """The target with some hyperparameters left at their defaults."""
+    other = copy(target)
+    other.offers = target.offers - set(names)
+    return other
+
+
+@check("trajectory/training")
+def training(context: Context) -> Finding:
+    """As in training, it follows the rule: schedulers move every real hyperparameter, lr is 0 at first or in between,
+    and gradients arrive in the memory of those before.
+    """
+    return _compare(context, context.training_problems(), "float64")
+
+
+@check("trajectory/large")
+def large(context: Context) -> Finding:
+    """Beyond 4096 and 65,536 elements, where kernels change, it follows the rule, and so it does on pieces of those."""
+    if context.target.record.sees_layers:
+        raise NotApplicable("layers of that size are beyond the reference")
+    (recipe,) = context.recipes(1, only={"random"}, fixed=context.lively(options=True))
+    few = replace(recipe, gradients=("random", "uneven"), steps=3)
+    problems = []
+    for shapes in LARGE_SHAPES[context.options.level]:
+        whole = ParameterGroup(recipe.groups[0].hyperparameters, tuple(range(len(shapes))))
+        problems.append(expand(replace(few, groups=(whole,), shapes=shapes)))
+    return _compare(context, problems, "float64")
+
+
+@check("trajectory/forms")
+def forms(context: Context) -> Finding:
+    """In every form that it offers (foreach, fused, capturable, differentiable) it follows the rule."""
+    offered = [(form, value) for form in context.target.forms for value in (True, False)]
+    if not offered:
+        raise NotApplicable("offers no other form")
+    problems = context.problems(1, only=FORM_FOCI)
+    outcomes: list[Outcome] = []
+    for form, value in offered:
+        compared = _compare(context, problems, "float64", context.target.in_form(form, value)).outcomes
+        outcomes += [_in_form(outcome, f"{form}={value}") for outcome in compared]
+    return Finding(outcomes=outcomes)
+
+
+def _in_form(outcome: Outcome, form: str) -> Outcome:
+    """An outcome in another form, which a target may refuse: also in a step, as torch does on the wrong device."""
+    refusal = outcome.failure or outcome.refusal
+    refusal = None if refusal is None else f"with {form}: {refusal}"
+    return replace(outcome, regimes=outcome.regimes | {form}, failure=None, refusal=refusal)
 
 
 @check("trajectory/long")
@@ -58,7 +125,7 @@ def long(context: Context) -> Finding:
 
 def _lengthened(context: Context, options: bool) -> Problem:
     """A long problem on a matrix and a scalar, or a layer and a scalar."""
-    steps = LONG_STEPS[context.options.level] if options else max(LONG_STEPS[context.options.level] // 4, LONG + 10)
+    steps = LONG_STEPS[context.options.level] if options else SHORTER
     (recipe,) = context.recipes(1, only={"random"}, fixed=context.lively(options=options))
     lengthened = replace(
         recipe,

@@ -51,12 +51,19 @@ def require_device(device: str) -> None:
             raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
 
 
-def require_writable(file: Path | None) -> None:
+def require_new(what: str, file: Path) -> None:
+    """Refuse to overwrite a file, and find out before the work whether it can be written."""
+    if os.path.lexists(file):
+        raise UsageError(f"{what} {file}: is there already, and is not overwritten; choose another name")
+    require_writable(what, file)
+
+
+def require_writable(what: str, file: Path | None) -> None:
     """Find out before the work whether its result can be written."""
     if file is None:
         return
     if not file.absolute().parent.is_dir():
-        raise UsageError(f"--json {file}: there is no folder {file.parent}")
+        raise UsageError(f"{what} {file}: there is no folder {file.parent}")
     there = os.path.lexists(file)
     try:
         with file.open("a"):
@@ -64,7 +71,7 @@ def require_writable(file: Path | None) -> None:
         if not there:
             file.unlink()
     except OSError as error:
-        raise UsageError(f"--json {file}: cannot be written ({error.strerror})") from error
+        raise UsageError(f"{what} {file}: cannot be written ({error.strerror})") from error
 
 
 def require_folder(what: str, folder: Path | None) -> None:

@@ -46,11 +46,13 @@ def add(commands: Any) -> None:
     add_rename(check)
     check.add_argument("--level", choices=LEVELS, default="standard", help="how many problems")
     check.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where torch targets run")
-    check.add_argument("--only", default="*", metavar="GLOB", help="run only the checks whose id matches")
-    check.add_argument("--skip", default="", metavar="GLOB", help="leave out the checks whose id matches")
+    check.add_argument("--only", action="append", default=[], metavar="GLOB", help="run only the checks that match")
+    check.add_argument("--skip", action="append", default=[], metavar="GLOB", help="leave out the checks that match")
     check.add_argument("--strict", action="store_true", help="exit 1 for any failed check, of whatever category")
     check.add_argument("--seed", type=natural, default=0, metavar="N", help="draw other problems")
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    check.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the results there (`schema report` describes them)"
+    )
     check.add_argument("--save", type=Path, metavar="DIR", help="save each divergence there, as data and as a script")
     check.add_argument(
         "--no-diagnosis", dest="diagnosis", action="store_false", help="do not seek the cause of a divergence"
@@ -67,7 +69,7 @@ def run(chosen: argparse.Namespace) -> int:
         if chosen.rule is not None:
             chosen.rule = known_rule(chosen.rule, or_none=True)
         require_device(chosen.device)
-        require_writable(chosen.json)
+        require_writable("--json", chosen.json)
         require_folder("--save", chosen.save)
     except UsageError as error:
         return usage_error(str(error))
@@ -148,14 +150,15 @@ def _examine(text: str, chosen: argparse.Namespace, progress: Callable[[str], No
     from stepgauge.properties.gauge.checks.options import Options
     from stepgauge.properties.gauge.verdicts.report import failed
 
-    options = Options(
-        chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), chosen.only, chosen.skip, chosen.diagnosis
-    )
+    only, skip = ",".join(chosen.only) or "*", ",".join(chosen.skip)
+    options = Options(chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), only, skip, chosen.diagnosis)
     try:
         return report_on(text, chosen.rule, options, dict(chosen.rename), chosen.device, progress)
     except UsageError as error:
         return failed(text, chosen.rule, str(error), usage=True)
-    except Exception as error:  # so that whatever goes wrong here loses nobody else's verdict
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # so that whatever goes wrong here loses nobody else's verdict
         return failed(text, chosen.rule, f"cannot be examined: {describe(error)}")
 
 

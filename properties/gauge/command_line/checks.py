@@ -15,11 +15,11 @@ def add(commands: Any) -> None:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    from stepgauge.properties.gauge.reports.explain import checks_table
+    from stepgauge.properties.gauge.reports.explain import list_of_checks
 
     try:
         rule = None if chosen.rule is None else known_rule(chosen.rule, or_none=True)
     except UsageError as error:
         return usage_error(str(error))
-    console().print(checks_table(rule))
+    console().print(list_of_checks(rule))
     return ExitStatus.CONFORMS

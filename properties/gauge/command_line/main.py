@@ -1,16 +1,18 @@
 """The command: its parser, and what becomes of whatever a command raises."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from stepgauge.properties.gauge.command_line import check, checks, explain, rules, strength, vectors
+from stepgauge.properties.gauge.command_line import check, checks, explain, rules, schema, strength, vectors
 from stepgauge.properties.gauge.command_line.interrupts import INTERRUPTS
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
 
-COMMANDS = (check, rules, explain, checks, strength, vectors)  # as the help lists them
-EXTRAS = {"rich": "check", "hypothesis": "check", "torch": "torch"}  # optional modules, and what brings them
+COMMANDS = (check, rules, explain, checks, strength, vectors, schema)  # as the help lists them
+# Optional modules, and the extra that brings each.
+EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "torch": "torch"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run() -> None:
-    """The command as a process; one that was interrupted ends as it was told, however often."""
+    """The command as a process; one that was interrupted ends as it was told, however often.
+
+    No stream makes it end with the status of a divergence: what cannot be encoded is escaped, and where there is no
+    output, nothing is printed.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as the process lives
+        else:
+            stream.reconfigure(errors="backslashreplace")
     status = main()
     if INTERRUPTS:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,13 +1,13 @@
-"""`stepgauge vectors`: recorded trajectories, replayed and exported."""
+"""`stepgauge vectors`: recorded trajectories, made, replayed and exported."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from stepgauge.properties.gauge.command_line.arguments import add_rename, require_folder
+from stepgauge.properties.gauge.command_line.arguments import add_rename, require_folder, require_new
 from stepgauge.properties.gauge.command_line.output import ExitStatus, usage_error
-from stepgauge.properties.gauge.errors import TargetError, UsageError
+from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
 
 
 def add(commands: Any) -> None:
@@ -15,13 +15,22 @@ def add(commands: Any) -> None:
         required=True, metavar="ACTION"
     )
     verify = vectors.add_parser("verify", help="replay files through the reference or a target; 0 if all agree, else 1")
-    verify.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    verify.add_argument("files", nargs="+", type=Path, metavar="FILE", help="as `schema vectors` has it")
     verify.add_argument("--target", metavar="TARGET", help="replay them through this target, as `check` has it")
     add_rename(verify)
     verify.set_defaults(command=_verify)
     export = vectors.add_parser("export", help="write the recorded trajectories of the authors' released code")
     export.add_argument("folder", type=Path, metavar="DIR")
     export.set_defaults(command=_export)
+    record = vectors.add_parser("record", help="record what a torch optimizer computes on problems that are fixed")
+    record.add_argument("target", metavar="TARGET", help="as `check` has it")
+    record.add_argument("--rule", metavar="NAME", help="the rule that it computes (default: by the name)")
+    record.add_argument(
+        "--dialect", default="auto", metavar="NAME", help="the dialect that it computes (default: the first)"
+    )
+    add_rename(record)
+    record.add_argument("--output", required=True, type=Path, metavar="FILE", help="a file that is not there yet")
+    record.set_defaults(command=_record)
 
 
 def _verify(chosen: argparse.Namespace) -> int:
@@ -72,4 +81,25 @@ def _export(chosen: argparse.Namespace) -> int:
     except UsageError as error:
         return usage_error(str(error))
     print(f"{chosen.folder}: {len(written)} files")
+    return ExitStatus.CONFORMS
+
+
+def _record(chosen: argparse.Namespace) -> int:
+    from stepgauge.properties.gauge.api import Asked
+    from stepgauge.properties.gauge.vectors.format import write_all
+    from stepgauge.properties.gauge.vectors.record import record, source_of
+
+    try:
+        require_new("--output", chosen.output)
+        asked = Asked.of(chosen.target, chosen.rule)
+        cases = record(asked.built(dict(chosen.rename), "cpu"), chosen.dialect)
+        source = source_of(chosen.target, asked.load())
+        write_all(cases, source, chosen.output)
+    except UsageError as error:
+        return usage_error(str(error))
+    except (TargetError, StepError) as error:
+        print(f"stepgauge: {chosen.target} {error}", file=sys.stderr)
+        return ExitStatus.NOT_LOADED
+    release = f"{source['project']} {source['version']}" if "project" in source else chosen.target
+    print(f"{chosen.output}: {len(cases)} cases of {asked.rule}, recorded from {release} with torch {source['torch']}")
     return ExitStatus.CONFORMS

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import worst_of
+from stepgauge.properties.gauge.checks.comparison import compare, worst_of
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource
 from stepgauge.properties.gauge.problems.problem import Problem, distance, trajectory
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
@@ -44,8 +44,19 @@ class FailingRun:
 
     def confirms(self, source: EditableSource, edits: Sequence[Edit]) -> bool:
         """Whether the target is within what rounding may do to the edited text."""
-        found = source.envelopes(self.problem, self.dialect, edits, self.dtype)
-        return any(worst_of(self.got, e.centre, e.allowed(self.dtype)).share <= 1 for e in found)
+        for envelope in source.envelopes(self.problem, self.dialect, edits, self.dtype):
+            allowed = envelope.allowed(self.dtype)
+            fits = worst_of(self.got, envelope.centre, allowed).share <= 1
+            if fits and self._says_something(envelope.centre, allowed):
+                return True
+        return False
+
+    def _says_something(self, centre: Array, allowed: Array) -> bool:
+        """Whether an allowance tells texts apart: one that is not finite, or as large as the way, fits any of them."""
+        start = np.concatenate([p.ravel() for p in self.problem.initial])
+        with np.errstate(all="ignore"):
+            way = max(float(np.nanmax(np.abs(x - start), initial=0.0)) for x in (self.got, centre))
+        return bool(np.isfinite(allowed).all()) and float(np.max(allowed, initial=0.0)) < way
 
     @cached_property
     def diverges(self) -> bool:
@@ -63,15 +74,26 @@ class FailingRun:
     def is_rule(self, rule: str, dialect: str) -> bool:
         """Whether another rule, with the hyperparameters that it shares, computes about what the target does."""
         names = RULES[rule].hyperparameter_names()
-        shared = [
-            ParameterGroup({n: v for n, v in h.items() if n in names}, members) for h, members in self.problem.groups
-        ]
+        shared = []
+        for hyperparameters, members in self.problem.groups:
+            own = {name: value for name, value in hyperparameters.items() if name in names}
+            shared.append(ParameterGroup(own, members))
         problem = replace(self.problem, rule=rule, groups=tuple(shared))
         try:
             with np.errstate(all="ignore"):
                 return self._follows(trajectory(problem, problem.rule_groups(RULES[rule], dialect)))
         except (TypeError, ValueError):  # it needs others, or refuses these
             return False
+
+    def is_reference_on(self, problem: Problem) -> bool:
+        """Whether the target computes here about what the reference computes on another problem."""
+        groups = problem.rule_groups(RULES[problem.rule], self.dialect)
+        with np.errstate(all="ignore"):
+            return self._follows(trajectory(problem, groups))
+
+    def follows_on(self, problem: Problem) -> bool:
+        """Whether the target follows the reference on another problem."""
+        return self.dialect not in compare(self.target, problem, self.dtype, (self.dialect,)).divergences
 
     def within(self, roundoff: float) -> bool:
         """Whether the target is within what rounding in a coarser precision may do to the reference."""
@@ -93,8 +115,9 @@ class FailingRun:
     def _nudged(self, change: float) -> Array:
         """What the target computes if every gradient is off by about this, always in the same direction."""
         rng = np.random.default_rng(0)
-        gradients = [
-            [None if g is None else g * (1 + change * rng.standard_normal(g.shape)) for g in grads]
-            for grads in self.problem.gradients
-        ]
+
+        def nudged(g: Array | None) -> Array | None:
+            return None if g is None else g * (1 + change * rng.standard_normal(g.shape))
+
+        gradients = [list(map(nudged, grads)) for grads in self.problem.gradients]
         return self.target.run(replace(self.problem, gradients=gradients, recipe=None), self.dtype)

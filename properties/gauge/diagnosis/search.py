@@ -12,13 +12,14 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 from functools import cached_property, partial
 from itertools import count
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, compare
 from stepgauge.properties.gauge.checks.context import Context
+from stepgauge.properties.gauge.diagnosis.conduct import conducts_of
 from stepgauge.properties.gauge.diagnosis.failing_run import COARSER, FailingRun
 from stepgauge.properties.gauge.edits.editable_source import (
     DRIVER,
@@ -87,6 +88,7 @@ class Search:
         self.context, self.dialect = context, dialect
         self.source = editable_source(context.target.rule)
         failing = [o for o in outcomes if dialect in o.divergences and o.problem.recipe]
+        # In float64 least is hidden by rounding; a target may diverge in float32 only.
         self.dtype = "float64" if any(o.dtype == "float64" for o in failing) else "float32"
         failing = [o for o in failing if o.dtype == self.dtype]
         self.scores: dict[Misreading, int] = {}
@@ -96,25 +98,27 @@ class Search:
         self.failing = sorted(failing, key=lambda o: (o.divergences[dialect].step, o.problem.size))
 
     def diagnose(self) -> Diagnosis | None:
-        """The cause, else the best guess, else the smallest problem alone; None where no trajectory diverges."""
+        """The cause, else the best guess, else only the smallest problem; None where no trajectory diverges."""
         if not self.failing:
             return None
         smallest = self._smallest(self.failing[0].problem)
         outcome = self._compare(smallest)
-        if self.dialect not in outcome.divergences or not all(w.repeats for w in self.failing_runs):
+        if self.dialect not in outcome.divergences or not all(run.repeats for run in self.failing_runs):
             raise Unrepeatable
         values = values_at(self.source, smallest, self.dialect, outcome.divergences[self.dialect])
         found = Diagnosis(outcome, values, failing=len(self.failing_runs))
         first = self._failing_run(smallest)
         kin = self._kin(found, first)
         singles: list[Misreading] = []
-        cause = None
+        cause = self._conduct(found, first)
+        if cause:
+            return cause
         for more in self._singles(first):
             singles = self._ranked([*singles, *more])
             cause = self._first_cause(found, singles)
             if cause:
                 break
-        if kin:
+        if kin:  # an edit says where the other rule is another one
             return replace(cause, name=kin.name) if cause else kin
         return (
             cause
@@ -132,13 +136,17 @@ class Search:
 
     def _first_cause(self, found: Diagnosis, suspects: Sequence[Misreading], share: float = 1.0) -> Diagnosis | None:
         """The first suspect that explains this share of the failing runs and is confirmed; none is tried again."""
-        untried = [suspect for suspect in suspects[:TRIED] if (suspect, share) not in self.tried]
-        self.tried.update((suspect, share) for suspect in untried)
-        proved = (self._proved(found, self._theory(suspect), share) for suspect in untried)
-        return next(filter(None, proved), None)
+        for suspect in suspects[:TRIED]:
+            if (suspect, share) not in self.tried:
+                self.tried.add((suspect, share))
+                cause = self._proved(found, self._theory(suspect), share)
+                if cause:
+                    return cause
+        return None
 
     def _theory(self, suspect: Misreading) -> Theory:
-        explains, within = (partial(test, edits=suspect.edits) for test in (self._explains, self._within))
+        explains = partial(self._explains, edits=suspect.edits)
+        within = partial(self._within, edits=suspect.edits)
         return Theory(self.source.hunks(suspect.edits), suspect.name, suspect.link, explains, within)
 
     def _proved(self, found: Diagnosis, theory: Theory, share: float = 1.0) -> Diagnosis | None:
@@ -146,22 +154,37 @@ class Search:
         explained = len(self.failing_runs)
         for run in self.failing_runs:
             explained -= not theory.explains(run)
-            if explained < share * len(self.failing_runs):
+            if explained < share * len(self.failing_runs):  # whatever becomes of the others
                 return None
         confirmed, missed = self._confirmed(theory, exact=share == 1)
         return theory.diagnosed(found, explained, confirmed, missed) if confirmed >= CONFIRMATIONS else None
 
     def _kin(self, found: Diagnosis, first: FailingRun) -> Diagnosis | None:
         """Another rule, or a dialect of this one that it was not compared with, if the target computes that."""
-        own = (self.context.target.rule, self.dialect)
-        compared = {(own[0], dialect) for dialect in self.context.dialects}
-        for rule, dialect in ((r, d) for r in RULES for d in RULES[r].dialects if (r, d) not in compared):
-            is_it = partial(FailingRun.is_rule, rule=rule, dialect=dialect)
-            hunk = Hunk(short(RULES[own[0]].__module__), 1, " ".join(own), f"{rule} {dialect}")
-            theory = Theory([hunk], f"it computes {rule} ({dialect})", "", is_it, is_it)
-            cause = self._proved(found, theory) if is_it(first) else None
-            if cause:
-                return cause
+        own = self.context.target.rule
+        for rule, record in RULES.items():
+            for dialect in record.dialects:
+                is_it = partial(FailingRun.is_rule, rule=rule, dialect=dialect)
+                compared = rule == own and dialect in self.context.dialects
+                if not compared and is_it(first):
+                    hunk = Hunk(short(RULES[own].__module__), 1, f"{own} {self.dialect}", f"{rule} {dialect}")
+                    theory = Theory([hunk], f"it computes {rule} ({dialect})", "", is_it, is_it)
+                    cause = self._proved(found, theory)
+                    if cause:
+                        return cause
+        return None
+
+    def _conduct(self, found: Diagnosis, first: FailingRun) -> Diagnosis | None:
+        """What the target does around the rule's text, if that explains it."""
+        problems = [run.problem for run in self.failing_runs]
+        moved = dict.fromkeys(change.name for problem in problems for change in problem.changes)
+        scheduled = ["lr"] if any(len(set(problem.schedule)) > 1 for problem in problems) else []
+        for conduct in conducts_of(first.problem, [*scheduled, *moved]):
+            if conduct.shows(first):
+                hunk = Hunk(short(DRIVER), 1, conduct.before, conduct.after)
+                cause = self._proved(found, Theory([hunk], conduct.name, "", conduct.shows, conduct.shows))
+                if cause:
+                    return cause
         return None
 
     def _coarse(self, found: Diagnosis) -> Diagnosis | None:
@@ -178,7 +201,8 @@ class Search:
 
     def _round(self, roundoff: float) -> bool:
         """Whether the target rounds to a coarser precision on most of the failing runs."""
-        return 2 * sum(w.within(roundoff) and w.rounds(roundoff) for w in self.failing_runs) > len(self.failing_runs)
+        rounded = [run for run in self.failing_runs if run.within(roundoff) and run.rounds(roundoff)]
+        return 2 * len(rounded) > len(self.failing_runs)
 
     def _guess(self, found: Diagnosis, suspects: Sequence[Misreading]) -> Diagnosis:
         """The suspect that explains most, if it is more than half."""
@@ -205,9 +229,9 @@ class Search:
         for single in singles[:PAIRED]:
             if 4 * self._explained(single) < len(self.failing_runs):
                 break
-            left = [w for w in self.failing_runs if not self._agrees(w, single.edits)]
-            if left:
-                pairs += self._edits(left[0], self.source.pieces, single)
+            unexplained = [run for run in self.failing_runs if not self._agrees(run, single.edits)]
+            if unexplained:
+                pairs += self._edits(unexplained[0], self.source.pieces, single)
         return self._ranked(pairs)
 
     def _smallest(self, problem: Problem) -> Problem:
@@ -248,12 +272,13 @@ class Search:
             except FOREIGN_ERRORS:  # what is made already refuses these hyperparameters
                 return []
             coverage = self.source.coverage([first.problem], self.dialect)
-            return [
-                Misreading((*made, Edit(piece, change)), name)
-                for piece in pieces
-                for change in piece.changes(coverage[piece.module])
-                if self._holds(Edit(piece, change), first, groups)
-            ]
+            found = []
+            for piece in pieces:
+                for change in piece.changes(coverage[piece.module]):
+                    edit = Edit(piece, change)
+                    if self._holds(edit, first, groups):
+                        found.append(Misreading((*made, edit), name))
+            return found
 
     def _holds(self, edit: Edit, run: FailingRun, groups: Sequence[Any]) -> bool:
         try:
@@ -284,8 +309,7 @@ class Search:
 
     def _cost(self, edits: Sequence[Edit]) -> float:
         """How much of the text an edit changes, in characters."""
-        hunks = self.source.hunks(edits)
-        return sum(_distance(h.before, h.after) for h in hunks)
+        return sum(_distance(before, after) for before, after in self.source.canonical_hunks(edits))
 
     def _confirmed(self, theory: Theory, *, exact: bool) -> tuple[int, int]:
         """On how many fresh problems with a divergence a theory holds, and how many of all it misses on the way.
@@ -299,9 +323,11 @@ class Search:
             else:
                 missed += 1
                 unconfirmed += fresh.diverges
-            if confirmed == CONFIRMATIONS or unconfirmed > 1 or (exact and missed):
+                if exact or unconfirmed > 1:
+                    return 0, missed
+            if confirmed == CONFIRMATIONS:
                 break
-        return (0, missed) if unconfirmed > 1 or (exact and missed) else (confirmed, missed)
+        return confirmed, missed
 
     def _fresh(self) -> Iterator[FailingRun]:
         """Fresh problems that the target can be run on; they are drawn once."""
@@ -322,10 +348,12 @@ class Search:
         """Problems of every focus, then more of those in which the target was seen to diverge."""
         target, seed = self.context.target, self.context.options.seed + SEED
         often = {o.problem.recipe.focus for o in self.failing if o.problem.recipe} & foci_of(target.rule).keys()
-        for k, (each, only) in enumerate(((1, set[str]()), (4, often), (8, often), (16, often), (32, often))):
-            maximize = target.takes_maximize
-            recipes = problems_of(target.rule, each, seed + k, fixed=self.context.fixed, maximize=maximize, only=only)
-            yield from map(expand, recipes)
+        if any(o.problem.changes or o.problem.in_place for o in self.failing):
+            yield from self.context.training_problems(seed)
+        draw = partial(problems_of, target.rule, fixed=self.context.fixed, maximize=target.takes_maximize)
+        yield from map(expand, draw(1, seed))
+        for k, each in enumerate((4, 8, 16, 32), 1):
+            yield from map(expand, draw(each, seed + k, only=often))
 
 
 def values_at(source: EditableSource, problem: Problem, dialect: str, divergence: Divergence) -> dict[str, Any]:
@@ -333,33 +361,50 @@ def values_at(source: EditableSource, problem: Problem, dialect: str, divergence
 
     None for a problem with layers, whose parameters the rule sees as parts of matrices.
     """
-    found: dict[str, Any] = {}
-    steps = [piece.live.__code__ for piece in source.own if getattr(piece.node, "name", "") == "step"]
-    loop = source.modules[DRIVER]._step.__code__  # over the parameters
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code is loop:
-            found.clear()
-        elif frame.f_code in steps:
-            if event == "return" and _parameter(frame, loop) == divergence.parameter:
-                found.update(frame.f_locals)
-            return trace
-        return None
-
+    observed = _Observed(source, divergence.parameter)
     before = replace(problem, gradients=problem.gradients[: divergence.step])
     if not problem.layers:
-        with np.errstate(all="ignore"), traced(trace):
+        with np.errstate(all="ignore"), traced(observed.trace):
             list(source.trajectory(before, source.groups(problem, dialect)))
-    return {name: shown for name, x in found.items() if (shown := _entry(x, divergence.index)) is not None}
+    found = {}
+    for name, x in observed.variables.items():
+        shown = _entry(x, divergence.index)
+        if shown is not None:
+            found[name] = shown
+    return found
 
 
-def _parameter(frame: FrameType | None, loop: CodeType) -> int:
-    """The parameter that a frame under the driver's loop is about."""
-    while frame is not None and frame.f_code is not loop:
-        frame = frame.f_back
-    assert frame is not None
-    index: int = frame.f_locals["i"]
-    return index
+class _Observed:
+    """The local variables of the rule's latest step of one parameter, seen from outside.
+
+    Which parameter a step is of is told by the array: the driver hands it to `Rule.step` as it was given it. Both call
+    it by the names of their public arguments, which a test of diagnoses holds.
+    """
+
+    def __init__(self, source: EditableSource, parameter: int) -> None:
+        self.variables: dict[str, Any] = {}
+        self._whole = source.modules[DRIVER].step.__code__  # a step of the whole model
+        self._steps = [piece.live.__code__ for piece in source.own if getattr(piece.node, "name", "") == "step"]
+        self._parameter = parameter
+        self._array: Any = None
+        self._outermost: FrameType | None = None  # a rule may step by another, which is given other arrays
+
+    def trace(self, frame: FrameType, _event: str, _: Any) -> Any:
+        if frame.f_code is self._whole:
+            self.variables.clear()
+            self._array = frame.f_locals["params"][self._parameter]
+        elif frame.f_code in self._steps:
+            if self._outermost is None and frame.f_locals["p"] is self._array:
+                self._outermost = frame
+            return self._trace_step if self._outermost else None
+        return None
+
+    def _trace_step(self, frame: FrameType, event: str, _: Any) -> Any:
+        if event == "return":
+            self.variables.update(frame.f_locals)
+            if frame is self._outermost:
+                self._outermost = None
+        return self._trace_step
 
 
 def _entry(x: Any, index: tuple[int, ...]) -> float | int | bool | None:
@@ -371,5 +416,10 @@ def _entry(x: Any, index: tuple[int, ...]) -> float | int | bool | None:
 
 
 def _distance(before: str, after: str) -> float:
+    """How many characters have to be taken out and put in.
+
+    >>> _distance("np.max(cos)", "np.mean(cos)")
+    3
+    """
     blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
     return len(before) + len(after) - 2 * sum(block.size for block in blocks)

@@ -15,30 +15,43 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from stepgauge.properties.gauge.edits.expression_edits import Scope
+from stepgauge.properties.gauge.edits.expression_edits import POOLED, SELF, STATE, Scope
+from stepgauge.properties.gauge.edits.file_text import FileText
 from stepgauge.properties.gauge.edits.statement_edits import Change, Coverage, Position, changes
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS
 from stepgauge.properties.gauge.problems.problem import Problem, trajectory
 from stepgauge.properties.gauge.tolerance.envelope import Envelope, Reference, amplitude_of, every_continuation
-from stepgauge.properties.gauge.tolerance.reference_copies import FEEDING, copy_modules, file_of
+from stepgauge.properties.gauge.tolerance.reference_copies import FEEDING, copy_modules, file_of, source_of
 from stepgauge.properties.gauge.tolerance.stochastic import AnyArithmetic, instrument
 from stepgauge.reference import RULES, Array, Rule
+from stepgauge.reference.layers import LayerGradient
 
 DRIVER, NETWORK, LAYERS = FEEDING
-DRIVEN = ("_step", "_pool", "_opposite")  # the rest of the driver is no part of what is published
-REFUSING = ("check", "require_layer", "_require_fit", "__post_init__")  # which compute nothing
-POOLS = ("nothing", "group", "all")
+DRIVEN = ("_step", "_pool", "_opposite")  # functions; the rest of the driver is not part of what is published
+POOLS_OVER = "pools_over"  # the only constant of a rule that is part of what is published
+(_POOLINGS,) = get_args(Rule.__annotations__[POOLS_OVER])  # ClassVar[Literal["nothing", ...]]
+RECORDED = [name for name, kind in LayerGradient.__annotations__.items() if kind == Array]  # of what a layer saw
 
 
 class Hunk(NamedTuple):
-    """Lines of the reference that an edit replaces; either text may be empty."""
+    """Lines of a file that an edit replaces, as they stand there; either text may be empty.
+
+    `line` is the number of the first of them, or of the line before which others are added.
+    """
 
     file: str
     line: int
+    before: str
+    after: str
+
+
+class CanonicalHunk(NamedTuple):
+    """The same as `ast.unparse` prints it, whatever the layout of the file: what tables of edits name."""
+
     before: str
     after: str
 
@@ -58,6 +71,20 @@ class Piece:
     node: ast.FunctionDef | ast.AnnAssign
     live: Any
     scope: Scope
+
+    @cached_property
+    def text(self) -> FileText:
+        """Its text in the file: of a tree of its own, because this one may be edited as it stands."""
+        source = source_of(self.module)
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, type(self.node)) and node.lineno == self.node.lineno:
+                return FileText(source, node)
+        raise AssertionError(f"{self.module} has no such statement")
+
+    @cached_property
+    def canonical(self) -> list[str]:
+        """The unedited lines as `ast.unparse` prints them."""
+        return _canonical(self.text.statement)
 
     def install(self) -> None:
         """Put the tree, as it stands, into force."""
@@ -85,9 +112,8 @@ class Piece:
         if isinstance(self.node, ast.FunctionDef):
             yield from changes(self.node, self.scope, coverage)
         else:
-            yield from (
-                Change(self.node, self.node, "value", None, ast.Constant(v, lineno=1, col_offset=0)) for v in POOLS
-            )
+            for pooling in get_args(_POOLINGS):
+                yield Change(self.node, self.node, "value", None, ast.Constant(pooling, lineno=1, col_offset=0))
 
 
 class Edit(NamedTuple):
@@ -111,8 +137,11 @@ class EditableSource:
 
     @cached_property
     def pieces(self) -> list[Piece]:
-        unused = () if self.rule.sees_layers else (NETWORK, LAYERS)
-        return [piece for module in self.trees if module not in unused for piece in self._pieces_of(module)]
+        found: list[Piece] = []
+        for module in self.trees:
+            if self.rule.sees_layers or module not in (NETWORK, LAYERS):
+                found += self._pieces_of(module)
+        return found
 
     @cached_property
     def own(self) -> list[Piece]:
@@ -129,14 +158,18 @@ class EditableSource:
             if isinstance(node, ast.FunctionDef) and _computes(module, node):
                 yield _function(module, node, getattr(self.modules[module], node.name))
             elif isinstance(node, ast.ClassDef) and module != DRIVER:
-                owner = getattr(self.modules[module], node.name)
-                for held in node.body:
-                    if isinstance(held, ast.FunctionDef) and _computes(module, held):
-                        live = vars(owner)[held.name]
-                        seen_by = self.rule if issubclass(self.rule, owner) else owner
-                        yield _function(module, held, live.fget if isinstance(live, property) else live, seen_by)
-                    elif isinstance(held, ast.AnnAssign) and ast.unparse(held.target) == "pools_over":
-                        yield Piece(module, held, owner, Scope((), ()))
+                yield from self._pieces_of_class(module, node)
+
+    def _pieces_of_class(self, module: str, tree: ast.ClassDef) -> Iterator[Piece]:
+        owner = getattr(self.modules[module], tree.name)
+        # What a rule inherits names the hyperparameters of the rule, which may be more than those of its base.
+        seen_by = self.rule if issubclass(self.rule, owner) else owner
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and _computes(module, node):
+                live = vars(owner)[node.name]
+                yield _function(module, node, live.fget if isinstance(live, property) else live, seen_by)
+            elif isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == POOLS_OVER:
+                yield Piece(module, node, owner, Scope((), ()))
 
     def groups(self, problem: Problem, dialect: str) -> list[Any]:
         return problem.rule_groups(self.rule, dialect)
@@ -159,7 +192,7 @@ class EditableSource:
             if event == "opcode":
                 if code not in known:
                     known[code] = list(code.co_positions())
-                places[files[code.co_filename]].add(known[code][frame.f_lasti // 2])
+                places[files[code.co_filename]].add(known[code][frame.f_lasti // 2])  # instructions take two bytes
             return trace
 
         with np.errstate(all="ignore"), traced(trace):
@@ -194,14 +227,32 @@ class EditableSource:
             return every_continuation(reference, *reference.envelope(), dtype)
 
     def hunks(self, edits: Sequence[Edit]) -> list[Hunk]:
-        """The edits as replaced lines."""
+        """The edits as replaced lines of the files."""
         found = []
-        for piece in dict.fromkeys(edit.piece for edit in edits):
-            before = _lines(piece.node)
-            with self.edited(edits):
-                after = [text for text, _ in _lines(piece.node)]
-            found += list(_differences(before, after, short(piece.module)))
+        with made(edits) as pieces:
+            for piece in pieces:
+                for start, before, after in _differences(piece.text.unedited, piece.text.edited(piece.node)):
+                    line = piece.node.lineno + start
+                    found.append(Hunk(short(piece.module), line, "\n".join(before), "\n".join(after)))
         return found
+
+    def canonical_hunks(self, edits: Sequence[Edit]) -> list[CanonicalHunk]:
+        """The edits as replaced lines of what `ast.unparse` prints."""
+        found = []
+        with made(edits) as pieces:
+            for piece in pieces:
+                for _, before, after in _differences(piece.canonical, _canonical(piece.node)):
+                    found.append(CanonicalHunk("\n".join(before), "\n".join(after)))
+        return found
+
+
+@contextmanager
+def made(edits: Sequence[Edit]) -> Iterator[Iterable[Piece]]:
+    """The edited pieces, with the edits in their trees but not in force."""
+    with ExitStack() as stack:
+        for edit in edits:
+            stack.enter_context(edit.change)
+        yield dict.fromkeys(edit.piece for edit in edits)
 
 
 @contextmanager
@@ -216,8 +267,10 @@ def traced(trace: Any) -> Iterator[None]:
 
 
 def _computes(module: str, function: ast.FunctionDef) -> bool:
-    """Whether a function is part of what is published: not if all that it does is to refuse."""
-    return function.name in DRIVEN if module == DRIVER else function.name not in REFUSING
+    """Whether a function is part of what is published: in a pure text, one that returns nothing can only refuse."""
+    if module == DRIVER:
+        return function.name in DRIVEN
+    return function.returns is None or ast.unparse(function.returns) != "None"
 
 
 def _function(module: str, node: ast.FunctionDef, live: Any, owner: type | None = None) -> Piece:
@@ -225,30 +278,55 @@ def _function(module: str, node: ast.FunctionDef, live: Any, owner: type | None 
 
 
 def scope_of(function: ast.FunctionDef, owner: type | None) -> Scope:
-    """What can be named in a function: its arguments, variables, hyperparameters, and the state's fields it reads."""
-    loads = {ast.unparse(n) for n in ast.walk(function) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
-    arguments = [a.arg for a in function.args.args]
+    """What can be named in a function: its arguments, variables, hyperparameters, and the state's fields it reads.
+
+    >>> (f,) = ast.parse("def f(p, g, s): t = s.step + 1; m = s.exp_avg + g; return m / t").body
+    >>> scope_of(f, None).values
+    ['p', 'g', 't', 'm', 's.exp_avg', 's.step']
+    """
+    arguments = [a.arg for a in function.args.args if a.arg not in (SELF, STATE, POOLED)]
     assigned = [n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    records = {a.arg for a in function.args.args if "Layer" in ast.unparse(a.annotation or ast.Constant(""))}
-    fields_read = sorted(load for load in loads if load.startswith("s.") and load.count(".") == 1)
-    fields_read += [f"{record}.{name}" for record in sorted(records) for name in ("grad", "inputs", "signals")]
     numbers, switches = _hyperparameters(owner) if is_dataclass(owner) else ([], [])
     aliases = _unpacked(function)
-    unpacked = [name for name in dict.fromkeys(assigned) if name in aliases]
+    # A hyperparameter that goes by a shorter name is known by that only.
     numbers = [n for n in numbers if not {n, n.partition("[")[0]} & set(aliases.values())]
-    values = [a for a in arguments if a not in ("self", "s", "pooled")] + assigned + fields_read + numbers + switches
-    if "pooled.mean" in loads:
-        values.append("pooled.mean")
+    values = [*arguments, *assigned, *_fields_read(function), *numbers, *switches]
+    if f"{POOLED}.mean" in _attributes_read(function):
+        values.append(f"{POOLED}.mean")
+    unpacked = [name for name in assigned if name in aliases]
     assignments = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
     definitions = {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in assignments}
-    scalars = list(dict.fromkeys([*unpacked, *numbers]))
-    return Scope(list(dict.fromkeys(values)), scalars, _steps(assignments), definitions)
+    return Scope(_unique(values), _unique([*unpacked, *numbers]), _steps(assignments), definitions)
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _attributes_read(function: ast.FunctionDef) -> set[str]:
+    found = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            found.add(ast.unparse(node))
+    return found
+
+
+def _fields_read(function: ast.FunctionDef) -> list[str]:
+    """The fields of the state that a function reads, and those of every record of a layer that it is given."""
+    found = [name for name in _attributes_read(function) if name.startswith(f"{STATE}.") and name.count(".") == 1]
+    found.sort()
+    for argument in sorted(function.args.args, key=lambda argument: argument.arg):
+        if argument.annotation and "Layer" in ast.unparse(argument.annotation):
+            found += [f"{argument.arg}.{name}" for name in RECORDED]
+    return found
 
 
 def _steps(assignments: Sequence[ast.Assign]) -> list[str]:
     """What a function computes on its way: the operations and calls that its assignments are made of."""
-    parts = (part for node in assignments for part in ast.walk(node.value) if isinstance(part, (ast.BinOp, ast.Call)))
-    return list(dict.fromkeys(ast.unparse(part) for part in parts))
+    found: list[str] = []
+    for node in assignments:
+        found += [ast.unparse(part) for part in ast.walk(node.value) if isinstance(part, (ast.BinOp, ast.Call))]
+    return _unique(found)
 
 
 def _hyperparameters(rule: Any) -> tuple[list[str], list[str]]:
@@ -265,16 +343,25 @@ def _hyperparameters(rule: Any) -> tuple[list[str], list[str]]:
 
 
 def _unpacked(function: ast.FunctionDef) -> dict[str, str]:
-    """Variables that are hyperparameters under a shorter name, and those."""
+    """Variables that are hyperparameters under a shorter name, and those.
+
+    >>> (f,) = ast.parse("def f(self): lr, (beta1, beta2) = self.lr, self.betas").body
+    >>> _unpacked(f)
+    {'lr': 'self.lr', 'beta1': 'self.betas', 'beta2': 'self.betas'}
+    """
     found: dict[str, str] = {}
     for node in ast.walk(function):
-        if isinstance(node, ast.Assign) and _is_hyperparameters(node.value):
-            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-            (target,) = node.targets
-            targets = target.elts if len(values) > 1 and isinstance(target, ast.Tuple) else [target]
-            for value, aliases in zip(values, targets, strict=True):
-                named = (n.id for n in ast.walk(aliases) if isinstance(n, ast.Name))
-                found |= dict.fromkeys(named, ast.unparse(value))
+        if not isinstance(node, ast.Assign) or not _is_hyperparameters(node.value):
+            continue
+        (target,) = node.targets
+        if isinstance(node.value, ast.Tuple) and isinstance(target, ast.Tuple):
+            pairs = list(zip(target.elts, node.value.elts, strict=True))
+        else:
+            pairs = [(target, node.value)]
+        for aliases, value in pairs:
+            for name in ast.walk(aliases):
+                if isinstance(name, ast.Name):
+                    found[name.id] = ast.unparse(value)
     return found
 
 
@@ -289,7 +376,7 @@ def short(module: str) -> str:
 
 
 def _code(node: ast.FunctionDef, file: str) -> CodeType:
-    """The code of a function, without its decorators and defaults, which an edit leaves alone."""
+    """The code of a function, without its decorators and defaults, which no edit changes."""
     arguments = ast.arguments(
         posonlyargs=[],
         args=[ast.arg(a.arg, lineno=1, col_offset=0) for a in node.args.args],
@@ -306,26 +393,16 @@ def _code(node: ast.FunctionDef, file: str) -> CodeType:
     return next(c for c in constants if isinstance(c, CodeType))
 
 
-def _lines(node: ast.stmt) -> list[tuple[str, int]]:
-    """The text of a statement, one line for each statement in it, with its line number."""
-    numbers: dict[str, int] = {}
-    for statement in ast.walk(node):
-        if isinstance(statement, ast.stmt):
-            numbers.setdefault(ast.unparse(statement).splitlines()[0].strip(), statement.lineno)
-    texts = [text.strip() for text in ast.unparse(node).splitlines()]
-    lines, number = [], node.lineno
-    for text in texts:
-        number = numbers.get(text, number)
-        lines.append((text, number))
-    return lines
+def _canonical(node: ast.stmt) -> list[str]:
+    return [line.strip() for line in ast.unparse(node).splitlines()]
 
 
-def _differences(before: Sequence[tuple[str, int]], after: Sequence[str], file: str) -> Iterator[Hunk]:
-    matcher = difflib.SequenceMatcher(None, [text for text, _ in before], after, autojunk=False)
+def _differences(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[int, Sequence[str], Sequence[str]]]:
+    """Where two texts differ: the index of the first line there, and the lines of each."""
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     for tag, a, b, c, d in matcher.get_opcodes():
         if tag != "equal":
-            line = before[min(a, len(before) - 1)][1]
-            yield Hunk(file, line, "\n".join(text for text, _ in before[a:b]), "\n".join(after[c:d]))
+            yield a, before[a:b], after[c:d]
 
 
 @cache

@@ -1,16 +1,31 @@
 """Small edits of expressions: what somebody who ported a rule might have read instead.
 
 Each kind of edit is a function from an expression, and where it stands, to what could stand there in its place. They
-are generic: none knows of any rule. Edits of statements are in `edits`, and misreadings that no small edit expresses in
-`catalogue`.
+are generic: none knows of any rule. Edits of statements are in `statement_edits`, and misreadings that no small edit
+expresses in `known_misreadings`.
+
+An expression is a tree of `ast` nodes, each of which holds its operands: `a + b` is `BinOp(a, Add(), b)`, `f(x, k=y)`
+is `Call(f, [x], [keyword("k", y)])`, `u if c else v` is `IfExp(c, u, v)`, `x[0]` is `Subscript(x, 0)`. Such a node is
+made here of parts of the old one, and never changes it, because the old one is put back. `ast.unparse` is the text of a
+tree: two trees of the same text are the same expression.
+
+>>> [ast.unparse(new) for new in operators(_parsed("a * b"), ANYWHERE)]
+['a + b', 'a - b', 'a / b']
 """
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from inspect import signature
 from itertools import combinations, permutations
 from typing import Any
+
+from stepgauge.reference import Rule
+
+# By these names every text of the reference knows a rule, a parameter, its gradient, its state and what is pooled.
+SELF, PARAMETER, GRADIENT, STATE, POOLED = signature(Rule.step).parameters
+STEPS = "t"  # likewise, the number of steps that a function counts up to
 
 Nodes = Iterator[ast.expr]
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
@@ -19,7 +34,7 @@ NEGATIONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is
 }  # fmt: skip
 SYMMETRIC = ("np.maximum", "np.minimum")
-SHAPED = ("np.zeros_like", "np.ones_like")  # of their argument the shape alone matters
+SHAPED = ("np.zeros_like", "np.ones_like")  # only the shape of their argument matters
 FIXED_EPS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-10, 1e-12, 1e-15, 1e-16)  # that somebody may have fixed
 SIMILAR = (
     ("max", "mean", "min", "sum", "median"),
@@ -31,7 +46,7 @@ SIMILAR = (
 
 @dataclass(frozen=True)
 class Scope:
-    """What can be named in a function: values of any kind, and the numbers among them that are no arrays.
+    """What can be named in a function: values of any kind, and those of them that are numbers rather than arrays.
 
     `steps` are what it computes on its way, each a part of what it assigns; `definitions` what each variable is.
     """
@@ -60,6 +75,7 @@ class Place:
 
     @property
     def is_divisor(self) -> bool:
+        """Whether something is divided by it."""
         division = isinstance(self.parent, ast.BinOp) and isinstance(self.parent.op, (ast.Div, ast.FloorDiv, ast.Mod))
         return division and self.field == "right"
 
@@ -84,28 +100,54 @@ class Place:
         return self.parent is self.statement
 
 
+ANYWHERE = Place(ast.Pass(), ast.Pass(), "", None, Scope((), ()))  # for edits that do not depend on the place
+
+
 def operators(node: ast.expr, _: Place) -> Nodes:
-    """Another operation on the same operands."""
+    """Another operation on the same operands.
+
+    >>> [ast.unparse(new) for new in operators(_parsed("a == b"), ANYWHERE)]
+    ['a != b']
+    """
     if isinstance(node, ast.BinOp) and isinstance(node.op, ARITHMETIC):
-        yield from (ast.BinOp(node.left, op(), node.right) for op in ARITHMETIC if not isinstance(node.op, op))
-        if isinstance(node.op, ast.Add):
+        for op in ARITHMETIC:
+            if not isinstance(node.op, op):
+                yield ast.BinOp(node.left, op(), node.right)
+        if isinstance(node.op, ast.Add):  # sqrt(v) + eps is also written as maximum(sqrt(v), eps)
             yield _numpy("maximum", node.left, node.right)
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
         yield ast.BinOp(node.left, ast.Mult(), node.right)
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
-        yield ast.BinOp(node.left, ast.Div(), node.right)
-        yield ast.Call(ast.Name("round", ast.Load()), [ast.BinOp(node.left, ast.Div(), node.right)], [])
-        up = ast.BinOp(ast.UnaryOp(ast.USub(), node.left), ast.FloorDiv(), node.right)
-        yield ast.UnaryOp(ast.USub(), up)
-        yield _parsed("(2 * ({0}) + {1}) // (2 * ({1}))".format(*map(ast.unparse, (node.left, node.right))))  # half: up
+        yield from _roundings(node)
     elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ORDERINGS):
-        yield from (ast.Compare(node.left, [op()], node.comparators) for op in ORDERINGS)
+        for ordering in ORDERINGS:
+            yield ast.Compare(node.left, [ordering()], node.comparators)
     elif isinstance(node, ast.Compare) and type(node.ops[0]) in NEGATIONS:
         yield ast.Compare(node.left, [NEGATIONS[type(node.ops[0])]()], node.comparators)
 
 
+def _roundings(division: ast.BinOp) -> Nodes:
+    """A division that is not rounded, or to the nearest (half to even), up, or to the nearest (half up).
+
+    >>> [ast.unparse(new) for new in _roundings(_parsed("a // b"))]
+    ['a / b', 'round(a / b)', '-(-a // b)', '(2 * a + b) // (2 * b)']
+    """
+    left, right = division.left, division.right
+    yield ast.BinOp(left, ast.Div(), right)
+    yield ast.Call(ast.Name("round", ast.Load()), [ast.BinOp(left, ast.Div(), right)], [])
+    yield ast.UnaryOp(ast.USub(), ast.BinOp(ast.UnaryOp(ast.USub(), left), ast.FloorDiv(), right))
+    a, b = ast.unparse(left), ast.unparse(right)
+    yield _parsed(f"(2 * ({a}) + {b}) // (2 * ({b}))")
+
+
 def parts(node: ast.expr, place: Place) -> Nodes:
-    """One of its operands, arguments, branches or elements alone; operands in the other order."""
+    """Only one of its operands, arguments or branches; all but one of its elements; operands in the other order.
+
+    >>> [ast.unparse(new) for new in parts(_parsed("a - b"), ANYWHERE)]
+    ['a', 'b', 'b - a']
+    >>> [ast.unparse(new) for new in parts(_parsed("u if c else v"), ANYWHERE)]
+    ['u', 'v', 'u if not c else v']
+    """
     if isinstance(node, ast.BinOp):
         yield from (node.left, node.right)
         if not isinstance(node.op, (ast.Add, ast.Mult)):
@@ -117,23 +159,36 @@ def parts(node: ast.expr, place: Place) -> Nodes:
     elif isinstance(node, ast.IfExp):
         yield from (node.body, node.orelse, ast.IfExp(_not(node.test), node.body, node.orelse))
     elif isinstance(node, ast.Call):
-        yield from (argument for argument in node.args if not isinstance(argument, ast.Lambda))
+        for argument in node.args:
+            if not isinstance(argument, ast.Lambda):  # a function is not what comes of calling it
+                yield argument
     elif isinstance(node, (ast.Tuple, ast.List)) and isinstance(place.parent, (ast.For, ast.comprehension)):
-        yield from (type(node)([e for e in node.elts if e is not left], node.ctx) for left in node.elts)
+        # Of what a loop goes over, something may be forgotten; of other tuples it would not fit what they go into.
+        for left_out in node.elts:
+            yield type(node)([element for element in node.elts if element is not left_out], node.ctx)
 
 
 def orders(node: ast.expr, _: Place) -> Nodes:
-    """Arguments or elements in another order."""
+    """Arguments or elements in another order.
+
+    >>> [ast.unparse(new) for new in orders(_parsed("f(a, b, c)"), ANYWHERE)]
+    ['f(b, a, c)', 'f(c, b, a)', 'f(a, c, b)']
+    """
     if isinstance(node, ast.Call) and ast.unparse(node.func) not in SYMMETRIC:
         for i, j in combinations(range(len(node.args)), 2):
             yield ast.Call(node.func, _exchanged(node.args, i, j), node.keywords)
     elif isinstance(node, ast.Tuple):
+        # The first permutation is the tuple itself. Three elements have five others; more would be too many to try.
         for elements in list(permutations(node.elts))[1:6]:
             yield ast.Tuple(list(elements), node.ctx)
 
 
 def groupings(node: ast.expr, _: Place) -> Nodes:
-    """(a op b) op c as a op (b op c) or (a op c) op b, and the reverse."""
+    """(a op b) op c as a op (b op c) or (a op c) op b, and the reverse.
+
+    >>> [ast.unparse(new) for new in groupings(_parsed("a + b * c"), ANYWHERE)]
+    ['(a + b) * c']
+    """
     if not isinstance(node, ast.BinOp):
         return
     if isinstance(left := node.left, ast.BinOp) and not _associate(left.op, node.op):
@@ -144,35 +199,61 @@ def groupings(node: ast.expr, _: Place) -> Nodes:
 
 
 def moves(node: ast.expr, _: Place) -> Nodes:
-    """A term or factor moved into, or out of, a function or a power."""
+    """A term or factor moved into, or out of, a function or a power.
+
+    >>> [ast.unparse(new) for new in moves(_parsed("np.sqrt(v) + eps"), ANYWHERE)]
+    ['np.sqrt(v + eps)', 'np.sqrt(v + eps)']
+    >>> [ast.unparse(new) for new in moves(_parsed("np.sqrt(v + eps)"), ANYWHERE)]
+    ['np.sqrt(v) + eps', 'v + np.sqrt(eps)', 'np.sqrt(v) + eps', 'v + np.sqrt(eps)']
+    """
     if isinstance(node, ast.Call) and node.args and not isinstance(node.args[0], ast.Name):
-        for part in ast.walk(node.args[0]):  # the function of a part alone
-            if isinstance(part, ast.expr) and part is not node.args[0] and is_value_read(part):
-                yield _replaced(node.args[0], part, lambda x: ast.Call(node.func, [x, *node.args[1:]], node.keywords))
-    if not isinstance(node, ast.BinOp):
-        if _is_function(node) and isinstance(inner := _argument(node), ast.BinOp):
-            yield ast.BinOp(_with_argument(node, inner.left), inner.op, inner.right)
-            yield ast.BinOp(inner.left, inner.op, _with_argument(node, inner.right))
-        return
-    for inside, outside, left in ((node.left, node.right, True), (node.right, node.left, False)):
-        for function in ast.walk(inside):
-            if isinstance(function, ast.expr) and _is_function(function) and not isinstance(outside, ast.Constant):
-                yield _replaced(inside, function, lambda f: _with_argument(f, _joined(_argument(f), node.op, outside)))  # noqa: B023  # used at once
-                hollow = _replaced(inside, function, _argument)
-                yield _with_argument(function, _joined(hollow, node.op, outside, left=left))
-            elif isinstance(function, ast.Call) and len(function.args) > 1:  # of several arguments, the first moves
-                hollow = _replaced(inside, function, lambda f: f.args[0])
-                whole = _joined(hollow, node.op, outside, left=left)
-                yield ast.Call(function.func, [whole, *function.args[1:]], function.keywords)
+        yield from _of_a_part(node)
+    if isinstance(node, ast.BinOp):
+        yield from _into(node.left, node.op, node.right, outside_left=False)
+        yield from _into(node.right, node.op, node.left, outside_left=True)
+    elif _is_function(node) and isinstance(inner := _argument(node), ast.BinOp):
+        yield ast.BinOp(_with_argument(node, inner.left), inner.op, inner.right)
+        yield ast.BinOp(inner.left, inner.op, _with_argument(node, inner.right))
+
+
+def _of_a_part(call: ast.Call) -> Nodes:
+    """The argument of a function, where the function is only of a part of it."""
+    whole = call.args[0]
+    for part in ast.walk(whole):
+        if isinstance(part, ast.expr) and part is not whole and is_value_read(part):
+            yield _replaced(whole, part, ast.Call(call.func, [part, *call.args[1:]], call.keywords))
+
+
+def _into(inside: ast.expr, op: ast.operator, outside: ast.expr, *, outside_left: bool) -> Nodes:
+    """An operand moved into every function that stands in the other one.
+
+    Either next to what the function is of, or as an operand of all that it stands in: of 2 * sqrt(v) + eps come
+    2 * sqrt(v + eps) and sqrt(2 * v + eps).
+    """
+    for function in ast.walk(inside):
+        if isinstance(function, ast.expr) and _is_function(function) and not isinstance(outside, ast.Constant):
+            argument = _argument(function)
+            yield _replaced(inside, function, _with_argument(function, ast.BinOp(argument, op, outside)))
+            hollow = _replaced(inside, function, argument)
+            yield _with_argument(function, _joined(hollow, op, outside, outside_left=outside_left))
+        elif isinstance(function, ast.Call) and len(function.args) > 1:  # of several arguments, the first moves
+            hollow = _replaced(inside, function, function.args[0])
+            whole = _joined(hollow, op, outside, outside_left=outside_left)
+            yield ast.Call(function.func, [whole, *function.args[1:]], function.keywords)
 
 
 def constants(node: ast.expr, place: Place) -> Nodes:
-    """Another number or truth value."""
+    """Another number or truth value.
+
+    >>> [ast.unparse(new) for new in constants(_parsed("2"), ANYWHERE)]
+    ['3', '1', '0', '4', '-2']
+    """
     if isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield ast.Constant(not node.value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
         c = node.value
-        yield from (ast.Constant(value) for value in dict.fromkeys((c + 1, c - 1, 0, 1, 2 * c, c / 2)))
+        for value in dict.fromkeys((c + 1, c - 1, 0, 1, 2 * c, c / 2)):
+            yield ast.Constant(value)
         if c and not place.is_tested:
             yield ast.UnaryOp(ast.USub(), node)
     elif isinstance(node, (ast.Compare, ast.BoolOp)):
@@ -181,28 +262,33 @@ def constants(node: ast.expr, place: Place) -> Nodes:
 
 def names(node: ast.expr, place: Place) -> Nodes:
     """Another value that is at hand, or 0 or 1: what is left of a value that is ignored."""
-    if not isinstance(getattr(node, "ctx", None), ast.Load) or ast.unparse(node) not in place.scope.values:
+    name = ast.unparse(node)
+    if not isinstance(getattr(node, "ctx", None), ast.Load) or name not in place.scope.values:
         return
-    yield from (_parsed(value) for value in place.scope.values)
+    for value in place.scope.values:
+        yield _parsed(value)
     yield from (ast.Constant(0), ast.Constant(1))
     if isinstance(node, ast.Name):
-        yield from (_parsed(step) for step in place.scope.steps if step != place.scope.definitions.get(node.id))
-    if ast.unparse(node).endswith("eps"):
-        yield from (ast.Constant(eps) for eps in FIXED_EPS)
-    if ast.unparse(node) in place.scope.scalars:
+        for step in place.scope.steps:
+            if step != place.scope.definitions.get(node.id):
+                yield _parsed(step)
+    if name.endswith("eps"):
+        for eps in FIXED_EPS:
+            yield ast.Constant(eps)
+    if name in place.scope.scalars:
         yield ast.BinOp(ast.Constant(1), ast.Sub(), node)
         yield ast.BinOp(node, ast.Sub(), ast.Constant(1))
         yield ast.BinOp(node, ast.Add(), ast.Constant(1))
-    if "decay" in ast.unparse(node) and "p" in place.scope.values:
-        yield from (_parsed(f"({ast.unparse(node)} if p.ndim {op} 1 else 0)") for op in (">", "!="))
+    if "decay" in name and PARAMETER in place.scope.values:  # biases are often spared the decay
+        for several_dimensions in (f"{PARAMETER}.ndim > 1", f"{PARAMETER}.ndim != 1"):
+            yield _parsed(f"({name} if {several_dimensions} else 0)")
 
 
 def exchanges(node: ast.expr, place: Place) -> Nodes:
     """Two values for each other wherever a statement has them."""
     if not place.is_whole or not is_value_read(node):
         return
-    leaves = (ast.unparse(leaf) for leaf in ast.walk(node) if isinstance(leaf, (ast.Name, ast.Attribute)))
-    present = [name for name in dict.fromkeys(leaves) if name in place.scope.values]
+    present = [name for name in dict.fromkeys(_names_in(node)) if name in place.scope.values]
     for a, b in combinations(present, 2):
         yield _renamed(node, {a: _parsed(b), b: _parsed(a)})
 
@@ -211,12 +297,15 @@ def renames(node: ast.expr, place: Place) -> Nodes:
     """One value for another wherever a statement has it; a weight for its complement to 1, and the reverse."""
     if not place.is_whole or not is_value_read(node):
         return
-    leaves = [ast.unparse(leaf) for leaf in ast.walk(node) if isinstance(leaf, (ast.Name, ast.Attribute))]
-    for name in dict.fromkeys(leaves):
-        if leaves.count(name) > 1 and name in place.scope.values:
-            others = [other for other in place.scope.values if other != name]
-            others += [f"(1 - {name})"] if name in place.scope.scalars else []
-            yield from (_renamed(node, {name: _parsed(other)}) for other in others)
+    present = _names_in(node)
+    for name in dict.fromkeys(present):
+        # A name that stands there only once is left to `names`.
+        if present.count(name) > 1 and name in place.scope.values:
+            for other in place.scope.values:
+                if other != name:
+                    yield _renamed(node, {name: _parsed(other)})
+            if name in place.scope.scalars:
+                yield _renamed(node, {name: _parsed(f"(1 - {name})")})
 
 
 def functions(node: ast.expr, place: Place) -> Nodes:
@@ -224,24 +313,45 @@ def functions(node: ast.expr, place: Place) -> Nodes:
     if isinstance(node, ast.Attribute) and node.attr == "size":
         yield ast.Call(ast.Name("len", ast.Load()), [node.value], [])
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        for alike in SIMILAR:
-            for name in alike:
-                if node.func.attr in alike and name != node.func.attr:
-                    yield ast.Call(ast.Attribute(node.func.value, name, ast.Load()), node.args, node.keywords)
-        if node.func.attr in SIMILAR[0] and node.args:
-            yield ast.Subscript(node.args[0], ast.Constant(0), ast.Load())
-        for k, keyword in enumerate(node.keywords):
-            yield ast.Call(node.func, node.args, [*node.keywords[:k], *node.keywords[k + 1 :]])
-            if keyword.arg == "axis":
-                other = ast.keyword("axis", _other_axis(ast.literal_eval(keyword.value)))
-                yield ast.Call(node.func, node.args, [*node.keywords[:k], other, *node.keywords[k + 1 :]])
+        yield from _similar(node, node.func)
+        yield from _other_axes(node)
     is_value = isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.BinOp)) and not place.is_tested
-    is_value = is_value and not _is_shaped(node)
-    if is_value and is_value_read(node):
-        if not isinstance(place.parent, ast.Subscript):
+    if is_value and not _is_shaped(node) and is_value_read(node):
+        if not isinstance(place.parent, ast.Subscript):  # x[0]: an entry of a root is the root of the entry
             yield _numpy("sqrt", node)
-            yield from (_numpy(name, node) for name in ("mean", "max") if not _is_number(node, place.scope))
+            if not _is_number(node, place.scope):
+                yield from (_numpy("mean", node), _numpy("max", node))
         yield ast.BinOp(node, ast.Mult(), node)
+
+
+def _similar(call: ast.Call, function: ast.Attribute) -> Nodes:
+    """The same of a function that is taken for this one; the first entry in place of a mean or the like.
+
+    >>> call = _parsed("np.argmin(x)")
+    >>> [ast.unparse(new) for new in _similar(call, call.func)]
+    ['np.argmax(x)']
+    """
+    for alike in SIMILAR:
+        if function.attr in alike:
+            for name in alike:
+                if name != function.attr:
+                    yield ast.Call(ast.Attribute(function.value, name, ast.Load()), call.args, call.keywords)
+    if function.attr in SIMILAR[0] and call.args:
+        yield ast.Subscript(call.args[0], ast.Constant(0), ast.Load())
+
+
+def _other_axes(call: ast.Call) -> Nodes:
+    """A call without one of its keywords, or with another axis.
+
+    >>> [ast.unparse(new) for new in _other_axes(_parsed("np.sum(x, axis=1, keepdims=True)"))]
+    ['np.sum(x, keepdims=True)', 'np.sum(x, axis=0, keepdims=True)', 'np.sum(x, axis=1)']
+    """
+    for k, keyword in enumerate(call.keywords):
+        before, after = call.keywords[:k], call.keywords[k + 1 :]
+        yield ast.Call(call.func, call.args, [*before, *after])
+        if keyword.arg == "axis":
+            other = ast.keyword("axis", _other_axis(ast.literal_eval(keyword.value)))
+            yield ast.Call(call.func, call.args, [*before, other, *after])
 
 
 def factors(node: ast.expr, place: Place) -> Nodes:
@@ -251,10 +361,9 @@ def factors(node: ast.expr, place: Place) -> Nodes:
     if not isinstance(node, (ast.Name, ast.Attribute, ast.BinOp, ast.Call, ast.IfExp)):
         return
     for name in place.scope.scalars:
-        yield ast.BinOp(node, ast.Mult(), _parsed(name))
-        yield ast.BinOp(node, ast.Div(), _parsed(name))
-        yield ast.BinOp(node, ast.Mult(), ast.BinOp(ast.Constant(1), ast.Sub(), _parsed(name)))
-        yield ast.BinOp(node, ast.Div(), ast.BinOp(ast.Constant(1), ast.Sub(), _parsed(name)))
+        for factor in (_parsed(name), ast.BinOp(ast.Constant(1), ast.Sub(), _parsed(name))):
+            yield ast.BinOp(node, ast.Mult(), factor)
+            yield ast.BinOp(node, ast.Div(), factor)
     yield ast.BinOp(node, ast.Mult(), ast.Constant(2))
     yield ast.BinOp(node, ast.Div(), ast.Constant(2))
     yield ast.UnaryOp(ast.USub(), node)
@@ -269,21 +378,41 @@ def terms(node: ast.expr, place: Place) -> Nodes:
         for name in place.scope.scalars:
             yield ast.BinOp(node, ast.Add(), _parsed(name))
             yield ast.BinOp(node, ast.Pow(), _parsed(name))
-    if place.is_term and not place.is_tested and "p" in place.scope.values and is_value_read(node):
+    if place.is_term and not place.is_tested and PARAMETER in place.scope.values and is_value_read(node):
         for name in place.scope.scalars:
-            if "decay" in name:
-                yield ast.BinOp(node, ast.Add(), _parsed(f"{name} * p"))
+            if "decay" in name:  # coupled, wherever that may be
+                yield ast.BinOp(node, ast.Add(), _parsed(f"{name} * {PARAMETER}"))
 
 
 KINDS = (operators, parts, orders, groupings, moves, constants, names, renames, exchanges, functions, factors, terms)
 
 
+def _names_in(tree: ast.expr) -> list[str]:
+    """Every name and attribute in an expression, as often as it is there."""
+    return [ast.unparse(leaf) for leaf in ast.walk(tree) if isinstance(leaf, (ast.Name, ast.Attribute))]
+
+
 def _renamed(tree: ast.expr, others: Mapping[str, ast.expr]) -> ast.expr:
-    """A copy of an expression with every such name made into something else."""
-    leaves = [leaf for leaf in ast.walk(tree) if isinstance(leaf, (ast.Name, ast.Attribute, ast.Subscript))]
-    texts = {id(leaf): ast.unparse(leaf) for leaf in leaves}
-    renamed: ast.expr = deepcopy(tree, {key: others[text] for key, text in texts.items() if text in others})
+    """A copy of an expression with every such name made into something else.
+
+    >>> ast.unparse(_renamed(_parsed("a * b + c"), {"a": _parsed("b"), "b": _parsed("a")}))
+    'b * a + c'
+    """
+    copies = {}
+    for leaf in ast.walk(tree):
+        if isinstance(leaf, (ast.Name, ast.Attribute, ast.Subscript)) and (name := ast.unparse(leaf)) in others:
+            copies[id(leaf)] = others[name]
+    renamed: ast.expr = deepcopy(tree, copies)
     return renamed
+
+
+def _replaced(tree: ast.expr, node: ast.expr, new: ast.expr) -> ast.expr:
+    """A copy of an expression with something else in place of one of its nodes, or of all of it."""
+    if tree is node:
+        return new
+    # What `deepcopy` is told to have copied already, it puts in: here the new node as the copy of the old.
+    replaced: ast.expr = deepcopy(tree, {id(node): new})
+    return replaced
 
 
 def is_value_read(node: ast.expr) -> bool:
@@ -292,9 +421,9 @@ def is_value_read(node: ast.expr) -> bool:
 
 
 def _is_number(node: ast.expr, scope: Scope) -> bool:
-    """Whether it is made of numbers alone."""
-    leaves = (ast.unparse(leaf) for leaf in ast.walk(node) if isinstance(leaf, (ast.Name, ast.Attribute)))
-    return all(leaf in (*scope.scalars, "s", "s.step", "t") or leaf.startswith("self") for leaf in leaves)
+    """Whether it is made of nothing but numbers, of which a mean or a maximum would be the number itself."""
+    numbers = (*scope.scalars, STATE, f"{STATE}.step", STEPS)
+    return all(name in numbers or name.startswith(SELF) for name in _names_in(node))
 
 
 def _other_axis(axis: int | tuple[int, ...]) -> ast.expr:
@@ -338,23 +467,17 @@ def _is_function(node: ast.AST) -> bool:
 
 
 def _argument(function: Any) -> Any:
+    """What such a function is of: the base of a power."""
     return function.left if isinstance(function, ast.BinOp) else function.args[0]
 
 
 def _with_argument(function: Any, argument: ast.expr) -> ast.expr:
+    """Such a function of something else."""
     if isinstance(function, ast.BinOp):
         return ast.BinOp(argument, function.op, function.right)
     return ast.Call(function.func, [argument], function.keywords)
 
 
-def _joined(a: ast.expr, op: ast.operator, b: ast.expr, *, left: bool = True) -> ast.expr:
-    return ast.BinOp(a, op, b) if left else ast.BinOp(b, op, a)
-
-
-def _replaced(tree: ast.expr, node: ast.expr, make: Callable[[Any], ast.expr]) -> ast.expr:
-    """A copy of an expression with one of its nodes made into something else."""
-    if tree is node:
-        return make(node)
-    copied = {id(node): make(node)}
-    replaced: ast.expr = deepcopy(tree, copied)
-    return replaced
+def _joined(inside: ast.expr, op: ast.operator, outside: ast.expr, *, outside_left: bool) -> ast.expr:
+    """Two operands in the order in which they stood."""
+    return ast.BinOp(outside, op, inside) if outside_left else ast.BinOp(inside, op, outside)

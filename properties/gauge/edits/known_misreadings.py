@@ -1,4 +1,4 @@
-"""Misreadings that no small edit expresses, by name: `catalogue.toml` says what each writes into the reference."""
+"""Misreadings that no small edit expresses, by name: `known_misreadings.toml` says what each writes into the text."""
 
 import ast
 import tomllib
@@ -22,9 +22,11 @@ class Misreading(NamedTuple):
 
 @cache
 def entries() -> list[dict[str, Any]]:
-    """The catalogue as it is written, its texts as Python prints them."""
+    """The table as it is written, what is replaced as Python prints it."""
     listed: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())["misreading"]
-    return [{**entry, "edits": {_normal(before): after for before, after in entry["edits"]}} for entry in listed]
+    for entry in listed:
+        entry["edits"] = {_normal(before): after for before, after in entry["edits"]}
+    return listed
 
 
 def _normal(text: str) -> str:
@@ -38,11 +40,11 @@ def misreadings_of(source: EditableSource) -> list[Misreading]:
 
 
 def _applied(source: EditableSource) -> Iterator[Misreading]:
-    pieces = [(piece, _stands_in(piece, source)) for piece in source.pieces if isinstance(piece.node, ast.FunctionDef)]
-    everything = frozenset[str]().union(*(has for _, has in pieces))
+    functions = {piece: _stands_in(piece, source) for piece in source.pieces if isinstance(piece.node, ast.FunctionDef)}
+    everything = frozenset[str]().union(*functions.values())
     for entry in entries():
-        if entry["edits"].keys() <= everything:
-            edits = [_edit(piece, entry["edits"]) for piece, has in pieces if not has.isdisjoint(entry["edits"])]
+        if entry["edits"].keys() <= everything:  # a misreading of this rule, and not of another
+            edits = [_edit(piece, entry["edits"]) for piece, has in functions.items() if has & entry["edits"].keys()]
             yield Misreading(tuple(edits), entry["name"], entry.get("link", ""))
 
 
@@ -50,13 +52,10 @@ def _stands_in(piece: Piece, source: EditableSource) -> frozenset[str]:
     """What stands in a function: its expressions, its statements, and its name if the rule calls it by that."""
     assert isinstance(piece.node, ast.FunctionDef)
     called = getattr_static(source.rule, piece.node.name, piece.live)
-    own = {f"def {piece.node.name}"} if called is piece.live else set()
-    return frozenset(own | {ast.unparse(node) for node in _texts(piece.node)})
-
-
-def _texts(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    for statement in function.body:
-        yield from (node for node in ast.walk(statement) if isinstance(node, (ast.expr, ast.stmt)))
+    found = {f"def {piece.node.name}"} if called is piece.live else set()
+    for statement in piece.node.body:
+        found |= {ast.unparse(node) for node in ast.walk(statement) if isinstance(node, (ast.expr, ast.stmt))}
+    return frozenset(found)
 
 
 def _edit(piece: Piece, edits: Mapping[str, str]) -> Edit:
@@ -66,8 +65,9 @@ def _edit(piece: Piece, edits: Mapping[str, str]) -> Edit:
     anew = _Replacement(edits).visit(ast.parse(ast.unparse(function)).body[0])
     opening = ast.parse(edits.get(f"def {function.name}", "")).body
     body = [*opening, *anew.body]
-    for node in (inner for statement in body for inner in ast.walk(statement)):
-        ast.copy_location(node, function)
+    for statement in body:
+        for node in ast.walk(statement):
+            ast.copy_location(node, function)
     return Edit(piece, Change(function, function, "body", None, body))
 
 

@@ -138,6 +138,46 @@ def regrouping(context: MetamorphicContext, problem: Problem) -> Runs:
     return Runs(context.trajectory(replace(problem, groups=groups)), context.trajectory(problem), [problem] * 2)
 
 
+@_law("groups", "groups step otherwise than optimizers of their own")
+def groups(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Two groups with rates of their own step as two optimizers do: neither has the other's rate."""
+    if context.pools(problem):
+        raise NotApplicable("pools over parameters")
+    if "lr" not in context.target.schedulable:
+        raise NotApplicable("has no lr in param_groups")
+    (everything,) = problem.groups
+    *first, last = everything.members
+    slow = {**everything.hyperparameters, "lr": _rate(context) / 2}
+    halves = (everything._replace(members=tuple(first)), ParameterGroup(slow, (last,)))
+    together = context.trajectory(replace(problem, groups=halves))
+    apart = [context.trajectory(_only(problem, group)) for group in halves]
+    return Runs(together, np.hstack(apart), [problem] * 2)
+
+
+@_law("equal-shapes", "parameters of equal shape step otherwise than by themselves")
+def equal_shapes(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Parameters of equal shape do not share a state: each steps as by itself."""
+    if context.pools(problem):
+        raise NotApplicable("pools over parameters")
+    p, other = problem.initial[1], problem.initial[1][::-1].copy()
+    gradients = [[grads[1], None if grads[1] is None else -2 * grads[1]] for grads in problem.gradients]
+    group = problem.groups[0]._replace(members=(0, 1))
+    twins = replace(problem, groups=(group,), initial=[p, other], gradients=gradients)
+    apart = [context.trajectory(_alone(twins, i)) for i in (0, 1)]
+    return Runs(context.trajectory(twins), np.hstack(apart), [twins] * 2)
+
+
+def _only(problem: Problem, group: ParameterGroup) -> Problem:
+    """The problem of one group's parameters."""
+    members = group.members
+    return replace(
+        problem,
+        groups=(group._replace(members=tuple(range(len(members)))),),
+        initial=[problem.initial[i] for i in members],
+        gradients=[[grads[i] for i in members] for grads in problem.gradients],
+    )
+
+
 ABSENT = ((0, 1, 7), (4, 5, 7))  # steps in which the first parameters have no gradient: late, missing, both
 NOBODY = 9  # has a gradient in this step
 
@@ -176,10 +216,8 @@ def _closed_up(context: MetamorphicContext, problem: Problem, i: int) -> Array:
 
 
 def _alone(problem: Problem, i: int) -> Problem:
-    """The problem of parameter i alone."""
-    groups = (problem.groups[0]._replace(members=(0,)),)
-    gradients = [[grads[i]] for grads in problem.gradients]
-    return replace(problem, groups=groups, initial=[problem.initial[i]], gradients=gradients)
+    """The problem of one parameter."""
+    return _only(problem, problem.groups[0]._replace(members=(i,)))
 
 
 @_law("maximize", "maximizing is not minimizing along the negated gradients")
@@ -260,10 +298,10 @@ def sign(context: MetamorphicContext, problem: Problem) -> Runs:
     return Runs(context.trajectory(replace(problem, gradients=resized)), context.trajectory(problem), [problem] * 2)
 
 
-@_found("schedule", "following lr in param_groups")
+@_law("schedule", "lr in param_groups is not what it steps with")
 def schedule(context: MetamorphicContext, problem: Problem) -> Runs:
     """Doubling lr in `param_groups` before the first step gives the steps of an optimizer made with that lr."""
-    if context.target.init(problem.initial, problem.groups).rates[0] is None:
+    if "lr" not in context.target.schedulable:
         raise NotApplicable("has no lr in param_groups")
     scheduled = context.trajectory(replace(problem, schedule=(2.0,)))
     return Runs(scheduled, context.trajectory(_with_lr(context, problem, 2.0)), [problem] * 2)
@@ -320,11 +358,16 @@ def _with_lr(context: MetamorphicContext, problem: Problem, factor: float) -> Pr
     """The problem with another lr, given at construction."""
     if factor == 1:
         return problem
+    return problem.with_hyperparameters(lr=factor * _rate(context))
+
+
+def _rate(context: MetamorphicContext) -> float:
+    """The lr that the target is made with."""
     _require(context, "lr")
     lr = {**context.target.defaults, **context.plain}["lr"]
     if not isinstance(lr, float | int):
-        raise NotApplicable(f"its lr is {lr!r}, no number")
-    return problem.with_hyperparameters(lr=factor * lr)
+        raise NotApplicable(f"its lr is {lr!r}, which is not a number")
+    return lr
 
 
 def _by_parameter(problem: Problem, trajectory: Array) -> list[Array]:

@@ -1,7 +1,7 @@
 """The verdict on a target without a rule."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,9 @@ from stepgauge.properties.gauge.checks.runner import Runner
 from stepgauge.properties.gauge.errors import StepError, TargetError
 from stepgauge.properties.gauge.metamorphic.context import MATRICES, MetamorphicContext
 from stepgauge.properties.gauge.targets.base import NO_RULE, Target
+from stepgauge.properties.gauge.verdicts.promises import broken_promises
 from stepgauge.properties.gauge.verdicts.record import Verdict
 from stepgauge.properties.gauge.verdicts.report import Report, failed
-
-# Autograd lays out a gradient as its parameter, and kernels may count on that; a rule may look at a closure's loss.
-UNPROMISED = ("contract/transposed-gradient", "contract/closure")
 
 
 def examine_without_rule(target: Target, options: Options, progress: Callable[[str], None] = lambda _: None) -> Report:
@@ -37,21 +35,23 @@ def examine_without_rule(target: Target, options: Options, progress: Callable[[s
     runner = Runner(context)
     progress("first steps")
     try:
-        obstacle = context.obstacle
+        context.obstacle  # noqa: B018  # the first steps: a target that takes none is an error, and no check is asked
     except (TargetError, StepError) as error:
         return failed(target.name, NO_RULE, str(error))
     results = runner.run_all(progress)
-    draft = Report(target.name, NO_RULE, Verdict.CONFORMS, results=results, coverage=_coverage(context))
-    return replace(_concluded(draft, context, obstacle), seconds=time.perf_counter() - start)
+    return replace(conclude_without_rule(context, results), seconds=time.perf_counter() - start)
 
 
-def _concluded(draft: Report, context: MetamorphicContext, obstacle: str) -> Report:
+def conclude_without_rule(context: MetamorphicContext, results: Sequence[Result]) -> Report:
+    """The report on a target without a rule of which these checks said this."""
+    draft = Report(context.target.name, NO_RULE, Verdict.CONFORMS, results=results, coverage=_coverage(context))
     laws = [r for r in draft.results if r.category is Category.LAW]
-    if obstacle:
-        return replace(draft, verdict=Verdict.NOT_ESTABLISHED, message=obstacle)
+    if context.obstacle:
+        return replace(draft, verdict=Verdict.NOT_ESTABLISHED, message=context.obstacle)
     if raised := [r for r in laws if r.status is Status.ERROR]:
         return replace(draft, verdict=Verdict.ERROR, message=f"{raised[0].id}: {raised[0].message}")
-    if broken := [r.id for r in draft.results if _silently_wrong(r)]:
+    failed = [r for r in laws if r.status is Status.FAIL]
+    if broken := [r.id for r in [*failed, *broken_promises(draft.results)]]:
         return replace(draft, verdict=Verdict.DIVERGES, message=f"breaks {', '.join(broken)}")
     if missing := [
         c.id
@@ -64,12 +64,6 @@ def _concluded(draft: Report, context: MetamorphicContext, obstacle: str) -> Rep
     held = sum(r.status is Status.PASS for r in laws)
     matrices = ", asked of matrices alone" if context.shapes == MATRICES else ""
     return replace(draft, message=f"to the laws alone ({held} of them{matrices}): no rule was compared")
-
-
-def _silently_wrong(result: Result) -> bool:
-    """Whether a check failed by numbers: what raises or is about names has no error to tell."""
-    numbers = result.category is Category.LAW or (result.error is not None and result.id not in UNPROMISED)
-    return result.status is Status.FAIL and numbers
 
 
 def _coverage(context: MetamorphicContext) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from stepgauge.properties.gauge.problems.cache import cached
 from stepgauge.properties.gauge.problems.gradients import KINDS
 from stepgauge.properties.gauge.problems.layer_inputs import LAYER_INPUTS
-from stepgauge.properties.gauge.problems.problem import Problem, at_lr_factor
+from stepgauge.properties.gauge.problems.problem import Problem, move
 from stepgauge.properties.gauge.problems.recipe import Recipe
 from stepgauge.properties.gauge.problems.regimes import regimes_of
 from stepgauge.reference import RULES, Array, Group, Seen, init, step
@@ -27,7 +27,17 @@ def expand(recipe: Recipe) -> Problem:
     rng = np.random.default_rng(recipe.seed)
     zeros = [np.zeros(shape) for shape in recipe.all_shapes]
     layers = tuple(layer for _, layer in recipe.placed)
-    blank = Problem(recipe.rule, recipe.groups, zeros, [], recipe.maximize, recipe.schedule, layers=layers)
+    blank = Problem(
+        recipe.rule,
+        recipe.groups,
+        zeros,
+        [],
+        maximize=recipe.maximize,
+        schedule=recipe.schedule,
+        changes=recipe.changes,
+        in_place=recipe.in_place,
+        layers=layers,
+    )
     groups = blank.rule_groups(RULES[recipe.rule])
     initial = [
         _float32(recipe.scale * unit * rng.standard_normal(p.shape))
@@ -38,7 +48,7 @@ def expand(recipe: Recipe) -> Problem:
         for t in range(recipe.steps):
             grads, seen = _record(recipe, rng, t, params)
             recorded.append((grads, seen))
-            now = at_lr_factor(groups, blank.lr_factor(t))
+            now = move(groups, blank.moved(t))
             params, states = step(now, params, grads, states, layers, seen, maximize=recipe.maximize)
     return replace(
         blank,

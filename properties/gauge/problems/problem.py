@@ -6,13 +6,24 @@ rounding. All numbers are representable in float32, so that one problem serves b
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stepgauge.properties.gauge.problems.cache import cached
-from stepgauge.properties.gauge.problems.recipe import ParameterGroup, Recipe
+from stepgauge.properties.gauge.problems.recipe import Change, ParameterGroup, Recipe
 from stepgauge.reference import Array, Group, Layer, Rule, Seen, driver
+
+
+class Moved(NamedTuple):
+    """What a scheduler has moved since the start, in every group: lr by a factor, other hyperparameters to values."""
+
+    lr_factor: float = 1.0
+    others: Mapping[str, Any] = MappingProxyType({})
+
+
+UNMOVED = Moved()
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +40,8 @@ class Problem:
     gradients: Sequence[Sequence[Array | None]]
     maximize: bool = False
     schedule: tuple[float, ...] = (1.0,)
+    changes: tuple[Change, ...] = ()
+    in_place: bool = False
     regimes: frozenset[str] = frozenset()
     recipe: Recipe | None = None
     layers: tuple[Layer, ...] = ()
@@ -46,6 +59,11 @@ class Problem:
             column -= p.size
         raise IndexError(column)
 
+    def cut(self, row: Array) -> list[Array]:
+        """A row of a trajectory as parameters."""
+        ends = np.cumsum([p.size for p in self.initial])
+        return [part.reshape(p.shape) for part, p in zip(np.split(row, ends[:-1]), self.initial, strict=True)]
+
     def seen_in(self, t: int, dtype: str = "float64") -> dict[int, Seen]:
         """What the layers saw in step t (from 0)."""
         return {i: Seen(*(x.astype(dtype) for x in s)) for i, s in self.seen[t].items()} if self.layers else {}
@@ -53,6 +71,11 @@ class Problem:
     def lr_factor(self, t: int) -> float:
         """What lr is multiplied by in step t (from 0)."""
         return self.schedule[t % len(self.schedule)]
+
+    def moved(self, t: int) -> Moved:
+        """What a scheduler has moved by step t (from 0)."""
+        others = {change.name: change.value for change in self.changes if change.step <= t}
+        return Moved(self.lr_factor(t), others)
 
     def rule_groups(self, rule: type[Rule], dialect: str = "") -> list[Group]:
         return [Group(rule(**hyperparameters, dialect=dialect), members) for hyperparameters, members in self.groups]
@@ -85,11 +108,15 @@ def distance(a: Array, b: Array) -> Array:
         return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
 
 
-def at_lr_factor(groups: Sequence[Group], factor: float) -> list[Group]:
-    """The groups with lr multiplied, as a scheduler does it."""
-    if factor == 1:
+def move(groups: Sequence[Group], moved: Moved) -> list[Group]:
+    """The groups as a scheduler has moved them."""
+    if moved == UNMOVED:
         return list(groups)
-    return [Group(rule.but(lr=rule.hyperparameters()["lr"] * factor), members) for rule, members in groups]
+    found = []
+    for rule, members in groups:
+        lr = rule.hyperparameters()["lr"] * moved.lr_factor
+        found.append(Group(rule.but(**{**moved.others, "lr": lr}), members))
+    return found
 
 
 def trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) -> Iterator[Array]:
@@ -98,7 +125,7 @@ def trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) 
     params, states = list(problem.initial), driver.init(groups, problem.initial, layers)
     most = GROWN * len(states)
     for t, grads in enumerate(problem.gradients):
-        now = at_lr_factor(groups, problem.lr_factor(t))
+        now = move(groups, problem.moved(t))
         seen = problem.seen[t] if layers else None
         # Copies of the lists, because an edited driver may write into what it is given.
         params, states = driver.step(now, params, list(grads), states, layers, seen, maximize=problem.maximize)

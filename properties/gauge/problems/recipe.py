@@ -9,6 +9,14 @@ from stepgauge.reference import Convolution, Layer
 Hyperparameters = Mapping[str, Any]
 
 
+class Change(NamedTuple):
+    """From a step on (counted from 0), a hyperparameter has another value in every group."""
+
+    step: int
+    name: str
+    value: Any
+
+
 class ParameterGroup(NamedTuple):
     """A parameter group: all hyperparameters of the rule, and the indices of the parameters they hold for."""
 
@@ -59,7 +67,8 @@ class LayerRecipe:
 class Recipe:
     """What a problem is made from.
 
-    `gradients` names the kind of each step, over and over; `schedule` multiplies lr at each step, likewise. `absent`
+    `gradients` names the kind of each step, over and over; `schedule` multiplies lr at each step, likewise. `changes`
+    are what else a scheduler moves. `in_place` says that gradients arrive in the memory of those before. `absent`
     lists, for each parameter, the steps (from 0) in which it has no gradient. `scale` is the size of the initial
     parameters in units of the rule's first displacement, so that large parameters hide nothing; zero included.
     `magnitude` multiplies the gradients.
@@ -74,7 +83,9 @@ class Recipe:
     steps: int = 6
     scale: float = 1.0
     magnitude: float = 1.0
+    changes: tuple[Change, ...] = ()
     maximize: bool = False
+    in_place: bool = False
     seed: int = 0
     layers: tuple[LayerRecipe, ...] = ()
     focus: str = ""  # what it was drawn for

@@ -14,8 +14,13 @@ def regimes_of(recipe: Recipe) -> frozenset[str]:
     """The regimes of the problem that a recipe stands for."""
     found = {*_of_steps(recipe), *_of_hyperparameters(recipe)}
     for layer in recipe.layers:
-        found.update(_of_layer(layer))
+        found |= regimes_of_layer(layer)
     return frozenset(found)
+
+
+def regimes_of_layer(layer: LayerRecipe) -> frozenset[str]:
+    """What is special about a layer."""
+    return frozenset(_of_layer(layer))
 
 
 def _of_steps(recipe: Recipe) -> Iterator[str]:
@@ -28,6 +33,12 @@ def _of_steps(recipe: Recipe) -> Iterator[str]:
         yield "several groups"
     if len(recipe.schedule) > 1:
         yield "an lr schedule"
+    if 0 in recipe.schedule:
+        yield "lr 0"
+    for change in recipe.changes:
+        yield f"{change.name} that changes"
+    if recipe.in_place:
+        yield "gradients in place"
     if recipe.maximize:
         yield "maximize"
     if recipe.magnitude < 1:
@@ -61,7 +72,6 @@ def off_value(rule: str, name: str) -> float | bool | None:
 
 
 def _of_layer(layer: LayerRecipe) -> Iterator[str]:
-    """What is special about a layer."""
     if layer.bias:
         yield "biases of layers"
     if layer.geometry is None:

@@ -18,6 +18,7 @@ from stepgauge.properties.gauge.problems.foci import LAYERS, Focus, foci_of
 from stepgauge.properties.gauge.problems.gradients import KINDS
 from stepgauge.properties.gauge.problems.layer_inputs import LAYER_INPUTS
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup, Recipe
+from stepgauge.properties.gauge.problems.regimes import regimes_of_layer
 from stepgauge.reference import RULES
 
 
@@ -53,11 +54,16 @@ def hyperparameters(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: F
 
 
 @st.composite
-def recipes(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus, maximize: bool) -> Recipe:
-    """A recipe within a focus; `fixed` hyperparameters are kept, `maximize` says whether it may be drawn."""
+def recipes(
+    draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus, maximize: bool, without: Collection[str] = ()
+) -> Recipe:
+    """A recipe within a focus; `fixed` hyperparameters are kept, `maximize` says whether it may be drawn.
+
+    Layers with a regime of `without` are not drawn.
+    """
     fewest, most = focus.parameters
     shapes = tuple(draw(st.lists(st.sampled_from(focus.shapes), min_size=fewest, max_size=most)))
-    layers = draw(some_layers(rule, *focus.layers))
+    layers = draw(some_layers(rule, *focus.layers, without))
     units = _units(layers, len(shapes))
     steps = draw(st.integers(4, 9))
     known = list(LAYER_INPUTS if RULES[rule].sees_layers else KINDS)
@@ -84,10 +90,13 @@ def recipes(draw: st.DrawFn, rule: str, fixed: Hyperparameters, focus: Focus, ma
 
 
 @st.composite
-def some_layers(draw: st.DrawFn, rule: str, fewest: int, most: int) -> tuple[LayerRecipe, ...]:
+def some_layers(
+    draw: st.DrawFn, rule: str, fewest: int, most: int, without: Collection[str] = ()
+) -> tuple[LayerRecipe, ...]:
     """Layers that the rule is defined for, each with a batch of its own."""
     grouped = RULES[rule].takes_groups
     known = [layer for layer in LAYERS if grouped or layer.geometry is None or layer.geometry.groups == 1]
+    known = [layer for layer in known if regimes_of_layer(layer).isdisjoint(without)]
     drawn = draw(st.lists(st.sampled_from(known), min_size=fewest, max_size=most)) if most else []
     # A row that few positions speak for is solved in as few iterations.
     return tuple(replace(layer, samples=draw(st.integers(4, 8)) * (1 if layer.size else 3)) for layer in drawn)
@@ -157,6 +166,7 @@ def problems_of(
     *,
     fixed: Hyperparameters,
     maximize: bool,
+    without: Collection[str] = (),
     only: Collection[str] = (),
     foci: Mapping[str, Focus] | None = None,
 ) -> list[Recipe]:
@@ -165,5 +175,5 @@ def problems_of(
     return [
         replace(recipe, focus=name)
         for k, (name, focus) in enumerate(chosen.items())
-        for recipe in draw_recipes(recipes(rule, fixed, focus, maximize), per_focus, seed * 1000 + k)
+        for recipe in draw_recipes(recipes(rule, fixed, focus, maximize, without), per_focus, seed * 1000 + k)
     ]

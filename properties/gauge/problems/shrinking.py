@@ -41,6 +41,8 @@ def _simpler(recipe: Recipe, fixed: Mapping[str, Any]) -> Iterator[Recipe]:
     plain: dict[str, Any] = {
         "absent": (),
         "schedule": (1.0,),
+        "changes": (),
+        "in_place": False,
         "maximize": False,
         "gradients": ("random",),
         "magnitude": 1.0,
@@ -48,6 +50,8 @@ def _simpler(recipe: Recipe, fixed: Mapping[str, Any]) -> Iterator[Recipe]:
     for name, value in plain.items():
         if getattr(recipe, name) != value:
             yield replace(recipe, **{name: value})
+    for change in recipe.changes if len(recipe.changes) > 1 else ():
+        yield replace(recipe, changes=(change,))
     for scale in (0.0, 1.0):
         if recipe.scale > scale:
             yield replace(recipe, scale=scale)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -27,7 +28,7 @@ def rules_table() -> Table:
     for heading in ("rule", "hyperparameters", "dialects", "source"):
         table.add_column(heading, overflow="fold")
     for name, rule in RULES.items():
-        table.add_row(name, _signature(rule), _dialects(rule), _source(rule))
+        table.add_row(name, _signature(rule), dialects_in_words(rule), _source(rule))
     return table
 
 
@@ -36,7 +37,8 @@ def _signature(rule: type[Rule]) -> str:
     return ", ".join(f"{n}={defaults[n]}" if n in defaults else n for n in rule.hyperparameter_names())
 
 
-def _dialects(rule: type[Rule]) -> str:
+def dialects_in_words(rule: type[Rule]) -> str:
+    """The names of all dialects; of a name for one of the others, which."""
     return ", ".join([*rule.dialects, *(f"{name} (= {same})" for name, same in rule.same_as.items())])
 
 
@@ -49,23 +51,22 @@ def _source(rule: type[Rule]) -> str:
 def explanation(rule: str) -> RenderableType:
     """The text of a rule and of the parts it uses, with their citations."""
     modules = list(dict.fromkeys(_modules(RULES[rule].__module__)))
-    parts: list[RenderableType] = [Text(f"{rule}: dialects {_dialects(RULES[rule])}", style="bold")]
+    parts: list[RenderableType] = [Text(f"{rule}: dialects {dialects_in_words(RULES[rule])}", style="bold")]
     parts += [Text(f"{differences(rule)}\n")] if differences(rule) else [Text()]
     for module in modules:
         source = inspect.getsource(sys.modules[module])
         parts += [Text(f"# {module}", style="dim"), Syntax(source, "python", background_color="default"), Text()]
-    return Group(*parts, Text(f"checks of {rule}", style="bold"), checks_table(rule))
+    return Group(*parts, Text(f"checks of {rule}", style="bold"), list_of_checks(rule))
 
 
-def checks_table(rule: str | None = None) -> Table:
-    """The checks of a rule (of no rule, if it is "none"), or all: id, what they ask, and of whom."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("check", "asks", "of"):
-        table.add_column(heading, overflow="fold")
+def list_of_checks(rule: str | None = None) -> RenderableType:
+    """The checks of a rule (of no rule, if it is "none"), or all: id, category, what they ask, and of whom."""
+    lines: list[RenderableType] = []
     for check in load_checks():
         if rule is None or check.applies(_TargetsOf(rule)):
-            table.add_row(check.id, check.says, _of_whom(check))
-    return table
+            lines.append(Text.assemble((check.id, "bold"), (f"  {check.category}; {_of_whom(check)}", "dim")))
+            lines.append(Padding(Text(check.says), (0, 0, 0, 4)))
+    return Group(*lines)
 
 
 class _TargetsOf(NamedTuple):

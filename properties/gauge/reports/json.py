@@ -1,4 +1,4 @@
-"""Reports as JSON."""
+"""Reports as JSON, as `schemas/report.schema.json` describes it."""
 
 import json
 import math
@@ -13,13 +13,15 @@ from stepgauge.properties.gauge.verdicts.report import Report
 def write_json(reports: Sequence[Report], file: Path) -> None:
     """Write the results, and the environment that they depend on."""
     document = {"schema": 1, "results": [r.to_dict() for r in reports], "environment": environment()}
-    file.write_text(json.dumps(_finite(document), indent=1, allow_nan=False) + "\n")
+    file.write_text(json.dumps(_plain(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _finite(x: Any) -> Any:
-    """The document with null for NaN and infinity, which JSON does not have."""
+def _plain(x: Any) -> Any:
+    """The document in what JSON has: null for NaN and infinity, and other values of a user's as Python prints them."""
     if isinstance(x, dict):
-        return {key: _finite(value) for key, value in x.items()}
+        return {str(key): _plain(value) for key, value in x.items()}
     if isinstance(x, (list, tuple)):
-        return [_finite(value) for value in x]
-    return None if isinstance(x, float) and not math.isfinite(x) else x
+        return [_plain(value) for value in x]
+    if isinstance(x, float):
+        return x if math.isfinite(x) else None
+    return x if x is None or isinstance(x, (bool, int, str)) else repr(x)

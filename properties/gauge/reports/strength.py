@@ -14,7 +14,7 @@ from stepgauge.properties.gauge.verdicts.wording import diff
 
 
 def show_strength(found: Sequence[Strength], console: Console) -> None:
-    """The table of edits, and below it the survivors: each that is missed, and those that are equivalent by reasons."""
+    """The table of edits, and below it the survivors: each that is missed, and how many are equivalent, and why."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("rule", "dialect"):
         table.add_column(heading)
@@ -26,10 +26,12 @@ def show_strength(found: Sequence[Strength], console: Console) -> None:
     console.print(table)
     for s in found:
         for survivor in (x for x in s.survivors if not x.equivalent):
-            console.print(Text(f"{s.rule} {s.dialect}: {survivor.reason or 'survives, and nobody has said why'}"))
+            said = f"missed: {survivor.reason}" if survivor.reason else "survives, and nobody has said why"
+            console.print(Text(f"{s.rule} {s.dialect}: {said}"))
             for line in diff(survivor.hunks):
                 console.print(coloured(line), soft_wrap=True)
-        reasons = Counter(survivor.reason for survivor in s.survivors if survivor.equivalent)
+        console.print(f"{s.rule} {s.dialect}: {s.proved} proved equivalent by algebra")
+        reasons = Counter(x.reason for x in s.survivors if x.equivalent and not x.proved)
         for reason, count in reasons.most_common():
             console.print(Text(f"{s.rule} {s.dialect}: {count} equivalent: {reason}"), soft_wrap=True)
 

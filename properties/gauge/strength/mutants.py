@@ -1,8 +1,9 @@
 """How much the gauge can miss: every small edit of a rule's text, taken as a target, has to diverge.
 
 A mutant is killed if, on a problem of the level, it raises or leaves every envelope of the text that it was made from.
-What survives computes the same rule (equivalent), or is missed; `survivors.toml` says which, and why. The driver is no
-part of it, nor is the unfolding of layers: what they do wrong is in the catalogue, whose misreadings are mutants, too.
+What survives computes the same rule (equivalent), or is missed. Most equivalent ones are proved to be (`equivalence`);
+`survivors.toml` says why the others are, and `missed.toml` what is missed. The driver is no part of it, nor is the
+unfolding of layers: what they do wrong is in the catalogue, whose misreadings are mutants, too.
 """
 
 import re
@@ -23,17 +24,19 @@ from stepgauge.properties.gauge.edits.known_misreadings import misreadings_of
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS
 from stepgauge.properties.gauge.problems.cache import run_cache
 from stepgauge.properties.gauge.problems.problem import Problem, distance
+from stepgauge.properties.gauge.strength.equivalence import Prover
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.tolerance.envelope import envelopes
 from stepgauge.reference import RULES
 
 
 class Survivor(NamedTuple):
-    """A mutant that no problem kills, and why; the reason is empty if nobody has given one."""
+    """A mutant that no problem kills, and why; the reason is empty if it is proved, or if nobody has given one."""
 
     hunks: Sequence[Hunk]
     equivalent: bool
     reason: str
+    proved: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,18 @@ class Strength:
         return sum(s.equivalent for s in self.survivors)
 
     @property
+    def proved(self) -> int:
+        """Those of the equivalent ones that need no reason."""
+        return sum(s.proved for s in self.survivors)
+
+    @property
     def missed(self) -> int:
         """Those that compute something else and are known to be missed."""
         return sum(bool(s.reason) and not s.equivalent for s in self.survivors)
 
     @property
     def unexplained(self) -> list[Survivor]:
-        return [s for s in self.survivors if not s.reason]
+        return [s for s in self.survivors if not s.reason and not s.proved]
 
 
 class Trial:
@@ -104,7 +112,8 @@ def _strength_of(rule: str, dialect: str, level: Level) -> Strength:
             survived = _survives(source, edits, trials)
             mutants += survived is not None
             survivors += [edits] if survived else []
-        explained = [_explained(source.hunks(edits), rule, dialect) for edits in survivors]
+        prover = Prover(source, dialect)
+        explained = [_explained(source, edits, rule, dialect, prover.proves(edits)) for edits in survivors]
     return Strength(rule, dialect, mutants, explained)
 
 
@@ -125,18 +134,27 @@ def _survives(source: EditableSource, edits: Sequence[Edit], trials: list[Trial]
                     return False
     except (SyntaxError, TypeError, ValueError):
         return None
-    return True if source.hunks(edits) else None
+    return True if source.canonical_hunks(edits) else None
 
 
 @cache
 def _reasons() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("survivors.toml").read_text())["survivor"]
+    """What is missed, then what is equivalent, each with its reason."""
+    return [{**entry, "equivalent": of == "equivalent"} for of in ("missed", "equivalent") for entry in _entries(of)]
+
+
+def _entries(of: str) -> list[dict[str, Any]]:
+    file = Path(__file__).with_name("missed.toml" if of == "missed" else "survivors.toml")
+    found: list[dict[str, Any]] = tomllib.loads(file.read_text())["survivor"]
     return found
 
 
-def _explained(hunks: Sequence[Hunk], rule: str, dialect: str) -> Survivor:
-    """A survivor with the first reason that is given for all of its lines."""
-    before, after = ("\n".join(lines) for lines in zip(*((h.before, h.after) for h in hunks), strict=True))
+def _explained(source: EditableSource, edits: Sequence[Edit], rule: str, dialect: str, proved: bool) -> Survivor:
+    """A survivor with the first reason that is given for all of its lines, where one is needed."""
+    hunks = source.hunks(edits)
+    if proved:
+        return Survivor(hunks, equivalent=True, reason="", proved=True)
+    before, after = ("\n".join(lines) for lines in zip(*source.canonical_hunks(edits), strict=True))
     for entry in _reasons():
         meant = rule in entry.get("rules", [rule]) and dialect in entry.get("dialects", [dialect])
         if meant and _like(before, entry["before"]) and _like(after, entry["after"]):

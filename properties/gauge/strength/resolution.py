@@ -16,6 +16,7 @@ from stepgauge.properties.gauge.checks.registry import CHECKS, Check
 from stepgauge.properties.gauge.checks.results import DECIDING
 from stepgauge.properties.gauge.checks.runner import Runner, run_check
 from stepgauge.properties.gauge.problems.cache import run_cache
+from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, ParameterGroup, Recipe
 from stepgauge.properties.gauge.targets.numpy_rule import RuleTarget
 from stepgauge.properties.gauge.verdicts.conclusion import conclude
@@ -48,14 +49,14 @@ class Distorted(RuleTarget):
     wrong: str = COORDINATE
     error: float = 0.0
 
-    def init(self, params: Any, groups: Any, layers: Any = (), *, maximize: bool = False) -> Any:
+    def init(self, params: Any, groups: Any, layers: Any = (), **more: bool) -> Any:
         if self.wrong != COORDINATE:
             groups = [ParameterGroup(reduced(h, self.wrong, self.error), members) for h, members in groups]
-        return super().init(params, groups, layers, maximize=maximize)
+        return super().init(params, groups, layers, **more)
 
-    def step(self, grads: Any, state: Any, lr_factor: float = 1.0, seen: Any = None) -> list[Array]:
+    def step(self, grads: Any, state: Any, moved: Moved = UNMOVED, seen: Any = None) -> list[Array]:
         before = state["params"]
-        after = super().step(grads, state, lr_factor, seen)
+        after = super().step(grads, state, moved, seen)
         if self.wrong == COORDINATE:
             for p, old in zip(after, before, strict=True):
                 p.flat[:1] -= self.error * (p.flat[:1] - old.flat[:1])

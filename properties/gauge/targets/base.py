@@ -7,14 +7,16 @@ target offers, and the target's own defaults.
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from enum import StrEnum
+from io import StringIO
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 import numpy as np
 
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError, describe
-from stepgauge.properties.gauge.problems.problem import Problem, flatten
+from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem, flatten
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.reference import RULES, Array, Layer, Rule, Seen
 
@@ -54,8 +56,11 @@ class Target(ABC):
         extra: keywords of its own, which stay at their defaults.
         defaults: its own default hyperparameters, where it has one, under the reference's names.
         pinned: hyperparameters that its specification fixes, under the reference's names.
+        told: hyperparameters that it shows but nobody can set, with their values.
+        schedulable: hyperparameters that can be changed between steps.
         takes_maximize: whether it can be told to maximize.
         supports: what can be asked of it beside stepping.
+        forms: keywords that choose another implementation of the same rule, which must compute the same.
     """
 
     name: str
@@ -64,8 +69,15 @@ class Target(ABC):
     extra: tuple[str, ...] = ()
     defaults: Mapping[str, Any]
     pinned: Mapping[str, Any]
+    told: Mapping[str, Any] = MappingProxyType({})
+    schedulable: frozenset[str] = frozenset()
     takes_maximize: bool = True
     supports: frozenset[Support] = frozenset()
+    forms: tuple[str, ...] = ()
+
+    def in_form(self, form: str, value: bool) -> Self:
+        """The same target with a form of it switched on or off."""
+        raise NotImplementedError(f"{self.name} has no form {form}")
 
     @property
     def record(self) -> type[Rule]:
@@ -80,19 +92,23 @@ class Target(ABC):
         layers: Sequence[Layer] = (),
         *,
         maximize: bool = False,
+        in_place: bool = False,
     ) -> Any:
-        """A fresh state that owns copies of `params`, some of which are parameters of `layers`."""
+        """A fresh state that owns copies of `params`, some of which are parameters of `layers`.
+
+        With `in_place` gradients arrive in the memory of those before, where the target has any.
+        """
 
     @abstractmethod
     def step(
-        self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+        self, grads: Sequence[Array | None], state: Any, moved: Moved = UNMOVED, seen: Mapping[int, Seen] | None = None
     ) -> list[Array]:
         """Step once; the parameters after the step.
 
         Args:
             grads: of every parameter, None where absent.
             state: what `init` made.
-            lr_factor: multiplies the lr that `init` was given.
+            moved: what a scheduler has moved since `init`.
             seen: what the layers saw, under the indices of their weights.
         """
 
@@ -107,13 +123,15 @@ class Target(ABC):
         with quiet():
             try:
                 initial = [p.astype(dtype) for p in problem.initial]
-                state = self.init(initial, problem.groups, problem.layers, maximize=problem.maximize)
+                state = self.init(
+                    initial, problem.groups, problem.layers, maximize=problem.maximize, in_place=problem.in_place
+                )
             except FOREIGN_ERRORS as error:  # whatever a stranger's constructor raises is its refusal
                 raise TargetError(f"cannot be built: {describe(error)}") from error
             for t, grads in enumerate(problem.gradients):
                 try:
                     cast = [None if g is None else g.astype(dtype) for g in grads]
-                    params = self.step(cast, state, problem.lr_factor(t), problem.seen_in(t, dtype))
+                    params = self.step(cast, state, problem.moved(t), problem.seen_in(t, dtype))
                     _require_shapes(params, problem.initial)
                 except FOREIGN_ERRORS as error:
                     raise StepError(t, error) from error
@@ -153,7 +171,7 @@ def _require_shapes(params: Sequence[Array], initial: Sequence[Array]) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Warnings of strangers' code are not ours to print; overflow and 0/0 show in the numbers."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    """What foreign code warns of or prints is not ours to show; overflow and 0/0 show in the numbers."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
         yield

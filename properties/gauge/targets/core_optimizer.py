@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from stepgauge.core import Optimizer
 from stepgauge.properties.gauge.errors import TargetError
-from stepgauge.properties.gauge.problems.problem import Problem, at_lr_factor
+from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem, move
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.reference import Array, Layer, Seen
@@ -26,6 +28,7 @@ class CoreTarget(Target):
     def __post_init__(self) -> None:
         names = frozenset(self.factory.rule.hyperparameter_names()) & frozenset(self.record.hyperparameter_names())
         self.offers = names - self.pinned.keys()
+        self.schedulable = names - {"topC"}  # a buffer has as many slots as it began with
         self.defaults = self.factory.rule.defaults()
 
     def init(
@@ -35,17 +38,27 @@ class CoreTarget(Target):
         layers: Sequence[Layer] = (),
         *,
         maximize: bool = False,
+        in_place: bool = False,
     ) -> Any:
         if layers:
             raise TargetError("is stepped by gradients alone, not by what layers saw")
         problem = Problem(self.rule, tuple(groups), [p.copy() for p in params], [])
         driven = problem.rule_groups(self.factory.rule)
-        return {"groups": driven, "optimizer": self.factory.from_groups(driven, problem.initial, maximize=maximize)}
+        optimizer = self.factory.from_groups(driven, problem.initial, maximize=maximize)
+        return {"groups": driven, "optimizer": optimizer, "memory": {} if in_place else None}
 
     def step(
-        self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+        self, grads: Sequence[Array | None], state: Any, moved: Moved = UNMOVED, seen: Mapping[int, Seen] | None = None
     ) -> list[Array]:
-        optimizer = state["optimizer"]
-        optimizer.groups = at_lr_factor(state["groups"], lr_factor)
-        optimizer.step(grads)
+        optimizer, memory = state["optimizer"], state["memory"]
+        optimizer.groups = move(state["groups"], moved)
+        optimizer.step(grads if memory is None else [_kept(memory, i, g) for i, g in enumerate(grads)])
         return [p.copy() for p in optimizer.params]
+
+
+def _kept(memory: dict[int, Array], i: int, g: Array | None) -> Array | None:
+    """The gradient, in the memory of the parameter's one before."""
+    if g is None:
+        return None
+    memory.setdefault(i, np.empty_like(g))[...] = g
+    return memory[i]

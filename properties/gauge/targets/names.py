@@ -1,7 +1,8 @@
 """Names: which keywords of a factory stand for which hyperparameters of a rule (`--rename`)."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from copy import copy
+from typing import Any, Self
 
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.reference import Rule
@@ -13,15 +14,35 @@ class KeywordNames:
     """The names of a target for the hyperparameters of its rule.
 
     `renames` gives theirs for ours, `betas.0` and so on for the items of a tuple that they split; all other names are
-    shared.
+    shared. What `theirs` lists may be renamed to, and anything if the target `is_open`: if it passes keywords on.
 
     Raises:
         UsageError: a rename is of what the rule does not have, to what the target does not have, or of half a tuple.
     """
 
-    def __init__(self, target: str, rule: str, record: type[Rule], renames: Mapping[str, str], theirs: Iterable[str]):
+    def __init__(
+        self,
+        target: str,
+        rule: str,
+        record: type[Rule],
+        renames: Mapping[str, str],
+        theirs: Iterable[str],
+        *,
+        is_open: bool = False,
+    ) -> None:
         self.target, self.rule, self.record, self.renames = target, rule, record, dict(renames)
-        self._check(list(theirs))
+        self._check(list(theirs), is_open)
+
+    def within(self, keys: Collection[str]) -> Self:
+        """The names among other keys, such as those of `param_groups`: theirs if they are there, else ours."""
+        other = copy(self)
+        kept = {name for name in self.record.hyperparameter_names() if self.keywords(name) <= set(keys)}
+        other.renames = {
+            our: their
+            for our, their in self.renames.items()
+            if (name := our.partition(".")[0]) in kept or name not in keys
+        }
+        return other
 
     def __getitem__(self, name: str) -> str:
         """Their name for ours, which they do not split."""
@@ -75,12 +96,12 @@ class KeywordNames:
         """For a hyperparameter that they split: our `name.0`, `name.1`, ... and their names, in order."""
         return sorted((our, their) for our, their in self.renames.items() if our.startswith(f"{name}."))
 
-    def _check(self, theirs: list[str]) -> None:
+    def _check(self, theirs: list[str], is_open: bool) -> None:
         names = self.record.hyperparameter_names()
         for our, their in self.renames.items():
             if our.partition(".")[0] not in names and not (our == MODEL and self.record.sees_layers):
                 raise UsageError(f"--rename {our}={their}: {self.rule} has no {our}; it has {', '.join(names)}")
-            if their not in theirs:
+            if their not in theirs and not is_open:
                 raise UsageError(
                     f"--rename {our}={their}: {self.target} takes no {their}; it takes {', '.join(theirs)}"
                 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.problems.problem import Problem, at_lr_factor
+from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem, move
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.reference import Array, Layer, Rule, Seen, init, step
@@ -26,6 +26,7 @@ class RuleTarget(Target):
     def __post_init__(self) -> None:
         names = frozenset(self.factory.hyperparameter_names()) & frozenset(self.record.hyperparameter_names())
         self.offers = names - self.pinned.keys()
+        self.schedulable = frozenset(names)
         self.defaults = self.factory.defaults()
 
     def init(
@@ -35,6 +36,7 @@ class RuleTarget(Target):
         layers: Sequence[Layer] = (),
         *,
         maximize: bool = False,
+        in_place: bool = False,
     ) -> Any:
         problem = Problem(self.rule, tuple(groups), [p.copy() for p in params], [])
         driven = problem.rule_groups(self.factory)
@@ -49,9 +51,9 @@ class RuleTarget(Target):
         }
 
     def step(
-        self, grads: Sequence[Array | None], state: Any, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+        self, grads: Sequence[Array | None], state: Any, moved: Moved = UNMOVED, seen: Mapping[int, Seen] | None = None
     ) -> list[Array]:
-        groups = at_lr_factor(state["groups"], lr_factor)
+        groups = move(state["groups"], moved)
         state["params"], state["states"] = step(
             groups,
             state["params"],

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from stepgauge.properties.gauge.errors import TargetError, UsageError
-from stepgauge.properties.gauge.problems.problem import Problem
-from stepgauge.properties.gauge.targets.base import DISTURBANCE, NO_RULE, RulelessTarget
-from stepgauge.properties.gauge.targets.torch_optimizer import Run, TorchTarget, named_parameters
+from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, UsageError
+from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem
+from stepgauge.properties.gauge.targets.base import DISTURBANCE, NO_RULE, RulelessTarget, quiet
+from stepgauge.properties.gauge.targets.torch_optimizer import Keywords, Run, TorchTarget, another_value
 from stepgauge.reference import Array, Rule, Seen
 
 
@@ -52,8 +52,13 @@ class RulelessTorchTarget(TorchTarget, RulelessTarget):
     ) -> None:
         if renames:
             raise UsageError("--rename: without a rule there are no other names; --set takes the target's own")
-        self._record: Any = type(NoRule.__name__, (NoRule,), {"names": tuple(named_parameters(factory))})
+        theirs = Keywords.of(factory)
+        names = dict.fromkeys([*theirs.named, *(_keys_of_groups(factory, keywords) if theirs.is_open else ())])
+        self._record: Any = type(NoRule.__name__, (NoRule,), {"names": tuple(names)})
         super().__init__(name, factory, NO_RULE, keywords, renames, device)
+
+    def _another_value(self, name: str, value: Any) -> Any:
+        return another_value((0.25, 0.75), value) if isinstance(value, float) else not value
 
     @property
     def record(self) -> type[Rule]:
@@ -83,17 +88,27 @@ class RulelessTorchTarget(TorchTarget, RulelessTarget):
             return super().run(problem, dtype)
 
     def step(
-        self, grads: Sequence[Array | None], state: Run, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+        self, grads: Sequence[Array | None], state: Run, moved: Moved = UNMOVED, seen: Mapping[int, Seen] | None = None
     ) -> list[Array]:
         if self.noise is not None:
             grads = [None if g is None else g * self._factors(g.shape) for g in grads]
             for x in [*state.params, *_stored(state.optimizer)]:
                 x.data.mul_(self.tensor(self._factors(x.shape)))
-        return super().step(grads, state, lr_factor, seen)
+        return super().step(grads, state, moved, seen)
 
     def _factors(self, shape: Sequence[int]) -> Array:
         assert self.noise is not None
         return 1 + DISTURBANCE * self.noise.standard_normal(tuple(shape))
+
+
+def _keys_of_groups(factory: Callable[..., Any], keywords: Mapping[str, Any]) -> list[str]:
+    """What the groups of a factory that passes keywords on have, at its defaults; nothing if it cannot be built."""
+    try:
+        with quiet():
+            group = factory([torch.nn.Parameter(torch.zeros(2, 3))], **keywords).param_groups[0]
+        return [name for name in group if name != "params"]
+    except FOREIGN_ERRORS:  # which building the target will say
+        return []
 
 
 def _stored(optimizer: Any) -> Iterator[torch.Tensor]:

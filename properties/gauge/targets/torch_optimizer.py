@@ -3,14 +3,15 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, describe
-from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.targets.base import Support, Target, quiet
 from stepgauge.properties.gauge.targets.names import MODEL, KeywordNames
@@ -18,26 +19,85 @@ from stepgauge.properties.gauge.targets.torch_network import Network
 from stepgauge.reference import Array, Layer, Seen
 from stepgauge.reference.hyperparameters import HYPERPARAMETERS
 
+FORMS = ("foreach", "fused", "capturable", "differentiable")  # keywords that choose another kernel for the same rule
+
 
 @dataclass
 class Run:
-    """An optimizer of the target over parameters, and the network around them if it looks at layers."""
+    """An optimizer of the target over parameters, and the network around them if it looks at layers.
+
+    `memory` holds the tensors that gradients arrive in, of the parameters that have had one, if they come in place.
+    """
 
     params: Sequence[Any]
     optimizer: Any
     network: Network | None
-    rates: Sequence[Any]  # the lr of each group at the start
+    start: Sequence[Mapping[str, Any]]  # the groups as they were made, without their parameters
+    memory: dict[int, Any] | None = None
 
     def feed(self, grads: Iterable[Any], seen: Mapping[int, tuple[Any, Any]]) -> None:
         """Show the layers what they see, then set the gradients, all as tensors."""
         if self.network is not None:
             self.network.learn({i: x for i, (x, _) in seen.items()}, {i: y for i, (_, y) in seen.items()})
-        for p, g in zip(self.params, grads, strict=True):
-            p.grad = g
+        for i, (p, g) in enumerate(zip(self.params, grads, strict=True)):
+            p.grad = None if g is None else self._arrived(i, g.to(p.dtype))
+
+    def _arrived(self, i: int, g: Any) -> Any:
+        """The gradient, in the memory of those before it if they come in place."""
+        if self.memory is None:
+            return g
+        if i not in self.memory:
+            self.memory[i] = g.clone()
+        return self.memory[i].copy_(g)
+
+    def zero(self) -> None:
+        """Zero the gradients in place, as `zero_grad(set_to_none=False)` does before the next backward pass."""
+        for g in (self.memory or {}).values():
+            g.zero_()
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """The keywords of a factory.
+
+    Attributes:
+        named: those in its signature, without the first parameter (the parameters to optimize).
+        is_open: whether it passes others on (`**kwargs`), so that it has more than it names.
+    """
+
+    named: Mapping[str, inspect.Parameter]
+    is_open: bool
+
+    @classmethod
+    def of(cls, factory: Callable[..., Any]) -> "Keywords":
+        """Read a factory's signature.
+
+        Raises:
+            TargetError: it cannot be read.
+        """
+        try:
+            parameters = list(inspect.signature(factory).parameters.values())
+        except (TypeError, ValueError) as error:
+            raise TargetError(f"cannot be built: its signature cannot be read ({describe(error)})") from error
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        is_open = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+        rest = parameters if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL else parameters[1:]
+        return cls({p.name: p for p in rest if p.kind in named}, is_open)
+
+    def may_be_left_out(self, names: Iterable[str]) -> bool:
+        """Whether all of `names` have a default; torch's `required` marks one that has none."""
+        for name in names:
+            default = self.named[name].default if name in self.named else None
+            if default is inspect.Parameter.empty or type(default).__name__ == "_RequiredParameter":
+                return False
+        return True
 
 
 class TorchTarget(Target):
     """A torch.optim.Optimizer, or what looks like one.
+
+    What can be set on it is what its signature names and, where it passes keywords on, what its `param_groups` show to
+    have arrived when it is tried. `told` are the hyperparameters that its groups show but nobody can set.
 
     Raises:
         TargetError: it needs arguments that are no hyperparameters of the rule, refuses its own defaults, or builds
@@ -57,27 +117,105 @@ class TorchTarget(Target):
     ) -> None:
         self.name, self.factory, self.rule, self.device = name, factory, rule, device
         self.keywords: Mapping[str, Any] = dict(keywords)
-        theirs = named_parameters(factory)
-        self.names = KeywordNames(name, rule, self.record, renames, theirs)
+        self.theirs = Keywords.of(factory)
+        self.names = KeywordNames(name, rule, self.record, renames, self.theirs.named, is_open=self.theirs.is_open)
         self.model = self.names.model
-        if self.model and self.model not in theirs:
+        if self.model and self.model not in self.theirs.named and not self.theirs.is_open:
             raise TargetError(f"takes no {self.model}, which {rule} needs; say --rename {MODEL}=THEIRS")
-        names = self.names.shared
-        self.offers = frozenset(n for n in names if self.names.keywords(n) <= theirs.keys() - keywords)
-        self.takes_maximize = "maximize" in theirs and "maximize" not in keywords
-        known = {their for n in names for their in self.names.keywords(n)} | {"maximize", self.model}
-        self.extra = tuple(n for n in theirs if n not in known and n not in keywords)
-        needs_lr = "lr" in self.offers and not _has_default(theirs, self.names.keywords("lr"))
-        # What has no default, where a check leaves the rest at the target's own.
-        self.required: Mapping[str, Any] = {"lr": HYPERPARAMETERS["lr"].lively} if needs_lr else {}
+        self.offers = self._named()
+        self.required: Mapping[str, Any] = self._required()
         self.names.require_whole(self.keywords)
-        fixed = [n for n in names if self.names.keywords(n) <= self.keywords.keys()]
-        self.pinned = {n: self._ours(n, self.keywords) for n in fixed}
-        self.defaults = self._own_defaults()
+        fixed = [n for n in self.names.shared if self.names.keywords(n) <= self.keywords.keys()]
+        self.pinned = {n: _plain_items(self.names.value(n, self.keywords)) for n in fixed}
+        self._look_into(self._blank_optimizer())
 
-    def theirs(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Our hyperparameters under their names, as far as they are offered."""
+    def _named(self) -> frozenset[str]:
+        """The hyperparameters that its signature names."""
+        named = self.theirs.named.keys() - self.keywords.keys()
+        return frozenset(n for n in self.names.shared if self.names.keywords(n) <= named)
+
+    def _required(self) -> dict[str, Any]:
+        """What has no default, where a check leaves the rest at the target's own."""
+        if "lr" in self.offers and not self.theirs.may_be_left_out(self.names.keywords("lr")):
+            return {"lr": HYPERPARAMETERS["lr"].lively}
+        return {}
+
+    def _look_into(self, optimizer: Any) -> None:
+        """Learn from an optimizer at the target's defaults what can be set, where, and to what it is set.
+
+        Attributes:
+            group_names: their names in `param_groups`, which need not be those of the constructor.
+            schedulable: the hyperparameters that live there, so that a scheduler can move them.
+        """
+        group = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+        taken = {
+            n for n in self.names.shared if n not in self.offers and n not in self.pinned and self._takes(n, group)
+        }
+        self.offers |= taken
+        self.takes_maximize = self._offers_keyword("maximize", group)
+        self.forms = tuple(form for form in FORMS if self._offers_keyword(form, group))
+        self.group_names = self.names.within(group)
+        self.schedulable = frozenset(n for n in self.names.shared if self.group_names.keywords(n) <= group.keys())
+        known = {**{n: p.default for n, p in self.theirs.named.items()}, **group}
+        told = {n: _plain_items(self._value(n, known)) for n in self.schedulable | self.offers}
+        self.defaults = {n: told[n] for n in self.offers - self.required.keys()}
+        self.told = {n: told[n] for n in self.schedulable - self.offers - self.pinned.keys()}
+        ours = {their for n in self.names.shared for their in self.names.keywords(n)} | {"maximize", self.model}
+        self.extra = tuple(n for n in self.theirs.named if n not in ours and n not in self.keywords)
+
+    def _value(self, name: str, known: Mapping[str, Any]) -> Any:
+        """The value of our hyperparameter: in the groups, else the default in the signature."""
+        names = self.group_names if name in self.schedulable else self.names
+        return names.value(name, known)
+
+    def _takes(self, name: str, group: Mapping[str, Any]) -> bool:
+        """Whether a hyperparameter that the signature does not name arrives in the groups if it is passed on."""
+        if not self.theirs.is_open or not self.names.keywords(name) <= group.keys():
+            return False
+        other = self._another_value(name, self.names.value(name, group))
+        made = self._tried(self.names.translate({name: other}))
+        return made is not None and bool(_plain_items(self.names.value(name, made)) == other)
+
+    def _tried(self, keywords: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The first group of an optimizer that is given some keywords; None if it refuses them."""
+        try:
+            with quiet():
+                made: Mapping[str, Any] = self._over_blank(**keywords).param_groups[0]
+        except FOREIGN_ERRORS:
+            return None
+        return made
+
+    def _another_value(self, name: str, value: Any) -> Any:
+        """A legal value of a hyperparameter that is not this one."""
+        return another_value(self.record.hyperparameter(name).drawn, value)
+
+    def _offers_keyword(self, keyword: str, group: Mapping[str, Any]) -> bool:
+        """Whether a switch can be set, by its name or, where keywords are passed on, as the groups show."""
+        if keyword in self.keywords:
+            return False
+        passed_on = self.theirs.is_open and keyword in group
+        return keyword in self.theirs.named or (passed_on and self._tried({keyword: True}) is not None)
+
+    def in_form(self, form: str, value: bool) -> Self:
+        other = copy(self)
+        other.keywords = {**self.keywords, form: value}
+        return other
+
+    def hyperparameters_of(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Our hyperparameters under the names of the constructor, as far as they are offered."""
         return self.names.translate({n: v for n, v in hyperparameters.items() if n in self.offers})
+
+    def _in_group(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Our hyperparameters under the names of `param_groups`, or of the constructor where they are not in those."""
+        offered = {n: v for n, v in hyperparameters.items() if n in self.offers}
+        inside = self.group_names.translate({n: v for n, v in offered.items() if n in self.schedulable})
+        return inside | self.names.translate({n: v for n, v in offered.items() if n not in self.schedulable})
+
+    def _over_blank(self, **more: Any) -> Any:
+        """An optimizer over one small parameter."""
+        blank = [torch.nn.Parameter(torch.zeros(2, 3, device=self.device))]
+        more |= {self.model: Network([], blank)} if self.model else {}
+        return self.build(blank, self.required, **more)
 
     def _blank_optimizer(self) -> Any:
         """An optimizer at the target's own defaults, over one small parameter.
@@ -87,9 +225,7 @@ class TorchTarget(Target):
         """
         with quiet():
             try:
-                blank = [torch.nn.Parameter(torch.zeros(2, 3, device=self.device))]
-                more = {self.model: Network([], blank)} if self.model else {}
-                optimizer = self.build(blank, self.required, **more)
+                optimizer = self._over_blank()
                 missing = [name for name in ("step", "param_groups") if not hasattr(optimizer, name)]
                 groups = [] if missing else [*optimizer.param_groups]
             except FOREIGN_ERRORS as error:
@@ -101,20 +237,9 @@ class TorchTarget(Target):
             raise TargetError(f"{made} whose param_groups are {groups!r:.40}, not dictionaries, at least one")
         return optimizer
 
-    def _own_defaults(self) -> dict[str, Any]:
-        optimizer = self._blank_optimizer()
-        signature = {n: p.default for n, p in named_parameters(self.factory).items()}
-        known = {**signature, **optimizer.param_groups[0]}
-        return {name: self._ours(name, known) for name in self.offers - self.required.keys()}
-
-    def _ours(self, name: str, known: Mapping[str, Any]) -> Any:
-        """The value of our hyperparameter `name` among theirs, as plain numbers."""
-        value = self.names.value(name, known)
-        return tuple(map(_plain, value)) if isinstance(value, tuple) else _plain(value)
-
     def build(self, params: Any, hyperparameters: Mapping[str, Any], **more: Any) -> Any:
         """The optimizer over `params` (tensors or groups) with our hyperparameters."""
-        return self.factory(params, **self.keywords, **self.theirs(hyperparameters), **more)
+        return self.factory(params, **{**self.keywords, **self.hyperparameters_of(hyperparameters), **more})
 
     def run(self, problem: Problem, dtype: str = "float64") -> Array:
         with one_thread():
@@ -130,8 +255,11 @@ class TorchTarget(Target):
         layers: Sequence[Layer] = (),
         *,
         maximize: bool = False,
+        in_place: bool = False,
     ) -> Run:
-        return self.start([torch.nn.Parameter(self.tensor(p)) for p in params], groups, layers, maximize=maximize)
+        run = self.start([torch.nn.Parameter(self.tensor(p)) for p in params], groups, layers, maximize=maximize)
+        run.memory = {} if in_place else None
+        return run
 
     def start(
         self,
@@ -148,26 +276,50 @@ class TorchTarget(Target):
         if self.model:
             network = more[self.model] = network or Network(layers, params)
         first = groups[0].hyperparameters
-        split: list[Any] = [{"params": [params[i] for i in members], **self.theirs(h)} for h, members in groups]
+        split: list[Any] = [{"params": [params[i] for i in members], **self._in_group(h)} for h, members in groups]
         plain = split[0]["params"] if len(groups) == 1 else split  # a single group is given as most users do
         optimizer = self.build(plain, first, **more)
-        rates = [group.get(self.names["lr"]) for group in optimizer.param_groups]
-        return Run(params, optimizer, network, rates)
+        start = [{n: v for n, v in group.items() if n != "params"} for group in optimizer.param_groups]
+        return Run(params, optimizer, network, start)
 
     def step(
-        self, grads: Sequence[Array | None], state: Run, lr_factor: float = 1.0, seen: Mapping[int, Seen] | None = None
+        self, grads: Sequence[Array | None], state: Run, moved: Moved = UNMOVED, seen: Mapping[int, Seen] | None = None
     ) -> list[Array]:
-        for group, lr in zip(state.optimizer.param_groups, state.rates, strict=True):
-            if lr is not None:
-                group[self.names["lr"]] = lr * lr_factor
+        self.schedule(state, moved)
         self.feed(state, grads, seen or {})
         state.optimizer.step()
-        return [p.detach().cpu().numpy().copy() for p in state.params]
+        after = [p.detach().cpu().numpy().copy() for p in state.params]
+        state.zero()
+        return after
+
+    def schedule(self, run: Run, moved: Moved) -> None:
+        """Write into the groups what a scheduler has moved."""
+        lr = self.group_names["lr"]
+        others = self.group_names.translate({n: v for n, v in moved.others.items() if n in self.schedulable})
+        for group, start in zip(run.optimizer.param_groups, run.start, strict=True):
+            group.update(others)
+            if start.get(lr) is not None:
+                group[lr] = start[lr] * moved.lr_factor
 
     def feed(self, run: Run, grads: Iterable[Array | None], seen: Mapping[int, Seen]) -> None:
         """Give a run the gradients of a step, and show its layers what they see."""
         arrived = {i: (self.tensor(s.inputs), self.tensor(s.signals)) for i, s in seen.items()}
         run.feed([None if g is None else self.tensor(g) for g in grads], arrived)
+
+
+def another_value(drawn: Sequence[Any], value: Any) -> Any:
+    """A legal value of a hyperparameter that is not this one; `drawn` as in `reference.hyperparameters`."""
+    if not drawn:
+        return not value
+    if all(isinstance(choices, tuple) for choices in drawn):
+        return tuple(choices[0] for choices in drawn)
+    flat = [item for choice in drawn for item in (choice if isinstance(choice, range) else [choice])]
+    return next(item for item in flat if item is not None and item != value)
+
+
+def _plain_items(value: Any) -> Any:
+    """A value, or the items of one, as plain numbers."""
+    return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else _plain(value)
 
 
 def _plain(value: Any) -> Any:
@@ -184,22 +336,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def named_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The factory's named parameters, without the first (the parameters to optimize) and without *args and **kwargs."""
-    try:
-        parameters = list(inspect.signature(factory).parameters.values())
-    except (TypeError, ValueError) as error:
-        raise TargetError(f"cannot be built: its signature cannot be read ({describe(error)})") from error
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {p.name: p for p in parameters[1:] if p.kind in named}
-
-
-def _has_default(parameters: Mapping[str, inspect.Parameter], names: set[str]) -> bool:
-    """Whether all of `names` may be left out; torch's `required` marks one that may not."""
-    return all(
-        parameters[n].default is not inspect.Parameter.empty
-        and type(parameters[n].default).__name__ != "_RequiredParameter"
-        for n in names
-    )

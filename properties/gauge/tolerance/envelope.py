@@ -75,6 +75,7 @@ class Reference:
         """The envelope of the run that follows these decisions, and whether noise would sway one of them."""
         centre = self.run(follow=follow)
         decisions = self.decisions
+        # Noise smaller than what is allowed might sway none of the decisions that a legal error sways.
         swayed = self.amplitude < AMPLITUDE and any(self._swayed(seed, decisions) for seed in (1, 2, 3))
         spread = {}
         for kind, runs in (("arrays", ARRAY_RUNS), ("scalars", SCALAR_RUNS)):
@@ -94,10 +95,9 @@ class Reference:
     def continuations(self, dtype: str) -> list[tuple[Decision, ...]]:
         """The sequences of decisions that rounding in this dtype can lead to."""
         amplitude = FACTOR * ROUNDOFF[dtype]
-        seen = dict.fromkeys([self._decided(0, 0.0)])
-        for seed in range(1, ARRAY_RUNS + 1):
-            seen[self._decided(seed, amplitude)] = None
-        return list(seen)
+        seen = [self._decided(0, 0.0)]
+        seen += [self._decided(seed, amplitude) for seed in range(1, ARRAY_RUNS + 1)]
+        return list(dict.fromkeys(seen))
 
     def _decided(self, seed: int, amplitude: float) -> tuple[Decision, ...]:
         self.run(seed, amplitude, amplitude)
@@ -117,11 +117,14 @@ def envelopes(problem: Problem, dialect: str, dtype: str) -> list[Envelope]:
 
 def every_continuation(reference: Reference, nominal: Envelope, swayed: bool, dtype: str) -> list[Envelope]:
     """The nominal envelope, and those of the other continuations if rounding can sway a decision."""
-    if not swayed:
-        return [nominal]
-    others = [d for d in reference.continuations(dtype) if d != nominal.decisions]
-    found = [reference.envelope(follow=decisions)[0] for decisions in others]
-    return [nominal, *(e for e in found if not _negligible(e, nominal, dtype))]
+    found = [nominal]
+    if swayed:
+        for decisions in reference.continuations(dtype):
+            if decisions != nominal.decisions:
+                other, _ = reference.envelope(follow=decisions)
+                if not _negligible(other, nominal, dtype):
+                    found.append(other)
+    return found
 
 
 def allowance(problem: Problem) -> Array:
@@ -141,7 +144,7 @@ def covering_envelope(problem: Problem, dialect: str, dtype: str) -> tuple[Array
 
 
 def _negligible(other: Envelope, nominal: Envelope, dtype: str) -> bool:
-    """Whether a continuation is one in name alone, such as an iteration more where nothing is left to solve."""
+    """Whether a continuation is one in name only, such as an iteration more where nothing is left to solve."""
     return bool(np.all(distance(other.centre, nominal.centre) <= 0.1 * nominal.allowed(dtype)))
 
 

@@ -21,9 +21,14 @@ FEEDING = tuple(f"{PACKAGE}.{part}" for part in ("driver", "network", "layers"))
 Transformation = Callable[[str, ast.Module], ast.Module]
 
 
+def source_of(module: str) -> str:
+    """The text of a module of the reference."""
+    return inspect.getsource(importlib.import_module(module))
+
+
 def parse(module: str) -> ast.Module:
     """The syntax tree of a module of the reference."""
-    return ast.parse(inspect.getsource(importlib.import_module(module)))
+    return ast.parse(source_of(module))
 
 
 def file_of(module: str) -> str:
@@ -78,7 +83,7 @@ def copy_modules(
 def copy_rule(
     rule: type[Rule], transform: Transformation, names: Mapping[str, Any], stand_ins: Mapping[str, Any]
 ) -> type[Rule]:
-    """The class `rule` of a transformed copy of its text alone; see `copy_modules`."""
+    """The class `rule` of a transformed copy of only its own text; see `copy_modules`."""
     made = copy_modules([rule.__module__], transform, names, stand_ins, kept=set(FEEDING))
     copy: type[Rule] = getattr(made[rule.__module__], rule.__name__)
     return copy

@@ -5,7 +5,8 @@ by (1 + amplitude * xi), xi standard normal, and the spread of the outcomes is w
 problem. The amplitude is far above roundoff, so that the double precision underneath does not quantise the noise, and
 far below one, so that its effect is linear and scales to any precision.
 
-Comparisons decide between branches. Each run records its decisions in order, or is made to follow recorded ones.
+Comparisons decide between branches, and signs between directions: rounding sways both where two numbers are almost
+equal. Each run records its decisions in order, or is made to follow recorded ones.
 """
 
 import ast
@@ -39,13 +40,14 @@ EXACT = {
 
 
 class Decision(NamedTuple):
-    """What a comparison of the text came to, as the bytes of an array of booleans, or which item was the smallest."""
+    """What the text decided: comparisons, as the bytes of an array of booleans; signs; or which item is smallest."""
 
     place: str
-    outcome: bytes | int
+    outcome: bytes | tuple[int, ...] | int
 
     @property
     def holds(self) -> bool:
+        """Whether it is a comparison that holds anywhere. (Some sign is always positive, which says nothing.)"""
         return isinstance(self.outcome, bytes) and any(self.outcome)
 
 
@@ -91,7 +93,7 @@ class Arithmetic:
         self.scalars = Noise(2 * seed + 1, scalars)
         self.follow = follow
         self.decisions: list[Decision] = []
-        self.swayed = False  # whether a comparison came out other than the run was made to follow
+        self.swayed = False  # whether a decision came out other than the run was made to follow
 
     def blur(self, x: Any) -> Any:
         """x, wrong by one rounding."""
@@ -119,6 +121,12 @@ class Arithmetic:
         taken = self._take(Decision("np.argmin", int(np.argmin(x)))).outcome
         assert isinstance(taken, int)
         return taken
+
+    def sign(self, x: Any) -> Any:
+        """Signs, each a decision. An exact 0 stays 0 under noise that multiplies, and NaN has no sign to follow."""
+        own = np.sign(x)
+        taken = self._take(Decision("np.sign", tuple(np.nan_to_num(own).astype(int).ravel().tolist()))).outcome
+        return np.where(np.isnan(own), own, np.reshape(np.array(taken, own.dtype), own.shape))
 
     def _take(self, own: Decision) -> Decision:
         """The decision of this run, or at its turn that of the run to follow."""

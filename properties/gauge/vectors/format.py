@@ -1,17 +1,11 @@
 """Vectors: recorded trajectories, of released code and of the smallest problems on which a target diverged.
 
-A file is JSON: {"schema": 1, "rule", "dialect", "dtype", "source", "cases"}. A case has `hyperparameters`, `groups`
-(indices into the parameters, with overrides), `shapes`, `initial` (a flat row-major list per parameter), `steps` (each
-with `grads`, null where absent, and the `params` after it) and `final_state` (the release's state, under its names).
-It may have `maximize`, a `schedule` (factors of lr, over and over) and, in each step, how far from `params` rounding
-may lead: `allowed`. It may have `layers` (weight, bias or null, geometry or null), and then `seen` in each step: for
-every layer its `input` and `output_gradient` with their shapes, null where it is absent.
-
-The released code of a rule that sees layers was recorded on one Conv2d: its `convolution`, weight and bias by name, and
-in each step the layer's `input`, the `output_gradient` and the `state` after it.
+A file is JSON, and `schemas/vectors.schema.json` says what every key of it means. The schema is what a file is held to
+in form; what it says is tested here: that arrays fit their shapes, numbers are finite, every parameter is in one group.
 """
 
 import json
+import math
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,14 +15,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from stepgauge.properties.gauge.errors import UsageError, describe
+from stepgauge.properties.gauge.errors import UsageError, describe, one_line, printable
 from stepgauge.properties.gauge.problems.problem import Problem
-from stepgauge.properties.gauge.problems.recipe import ParameterGroup
-from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF
+from stepgauge.properties.gauge.problems.recipe import Change, ParameterGroup
+from stepgauge.properties.gauge.schemas.validation import first_violation, shown
 from stepgauge.reference import RULES, Array, Convolution, Layer, Seen
 
 SCHEMA = 1
-MALFORMED = (TypeError, ValueError, IndexError, AttributeError, OverflowError)  # what reading a wrong value raises
+MALFORMED = (TypeError, ValueError, IndexError, AttributeError, OverflowError)  # what a wrong value raises in a rule
+BEYOND = "it holds a number beyond float64"
+
+State = Mapping[str, Array | None]  # of a parameter, under the names of who kept it; None for what does not exist yet
 
 
 class VectorError(Exception):
@@ -45,7 +42,7 @@ class Case:
     problem: Problem
     params: Sequence[Sequence[Array]]  # after each step
     allowed: Sequence[Sequence[Array]] | None = None  # distances from them; None where a release was recorded
-    states: Mapping[int, Sequence[Mapping[str, Array]]] = field(default_factory=dict)  # after some steps (from 0)
+    states: Mapping[int, Sequence[State]] = field(default_factory=dict)  # after some steps (from 0)
 
 
 def frozen() -> list[Path]:
@@ -60,13 +57,13 @@ def export(folder: Path) -> list[Path]:
     Raises:
         UsageError: a file of such a name has other content; then nothing is written.
     """
-    copy_modules = {folder / file.name: file.read_bytes() for file in frozen()}
-    for copy, content in copy_modules.items():
+    copies = {folder / file.name: file.read_bytes() for file in frozen()}
+    for copy, content in copies.items():
         if copy.exists() and not (copy.is_file() and copy.read_bytes() == content):
             raise UsageError(f"{copy} is there with other content, and is not overwritten")
-    for copy, content in copy_modules.items():
+    for copy, content in copies.items():
         copy.write_bytes(content)
-    return list(copy_modules)
+    return list(copies)
 
 
 def read(file: Path) -> list[Case]:
@@ -76,89 +73,122 @@ def read(file: Path) -> list[Case]:
         VectorError: see there.
     """
     document = _document(file)
-    if not isinstance(document["cases"], list):
-        raise VectorError("is corrupt: its cases are no list")
-    if not document["cases"]:
-        raise VectorError("has no cases")
     cases = []
     for k, recorded in enumerate(document["cases"]):
-        name = str(recorded.get("id", f"case {k}")) if isinstance(recorded, dict) else f"case {k}"
+        name = _name(recorded, k)
         try:
             cases.append((_release_of_layer if "convolution" in recorded else _case)(name, recorded, document))
-        except KeyError as error:
-            raise VectorError(f"is corrupt: {name} has no {error}") from error
         except MALFORMED as error:
-            raise VectorError(f"is corrupt: {name}: {error}") from error
+            raise VectorError(f"is corrupt: {name}: {one_line(str(error))}") from error
     return cases
 
 
 def _document(file: Path) -> dict[str, Any]:
-    """The file's object, of a schema, rule and precision known here."""
+    """The file's object, as the schema has it, of a rule known here."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
+        document = json.loads(
+            file.read_text(encoding="utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unambiguous
+        )
+        _require_form(document)
     except (OSError, UnicodeDecodeError) as error:
         raise VectorError(f"cannot be read: {describe(error)}") from error
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise VectorError(f"is no JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise VectorError("is no vector file: it holds no object")
-    if missing := [key for key in ("schema", "rule", "dialect", "dtype", "cases") if key not in document]:
-        raise VectorError(f"is no vector file: it has no {missing[0]!r}")
-    if document["schema"] is True or document["schema"] != SCHEMA:  # which 1 equals
-        raise VectorError(f"has schema {document['schema']!r}; this version reads {SCHEMA}")
-    if document["rule"] not in list(RULES):
+    except RecursionError as error:
+        raise VectorError("is no vector file: it is nested too deeply") from error
+    except ValueError as error:  # a whole number of more digits than Python converts
+        raise VectorError(f"is corrupt: {BEYOND}") from error
+    if document["rule"] not in RULES:
         raise VectorError(f"is of the rule {document['rule']!r}; known are {', '.join(RULES)}")
-    if not (isinstance(document["dialect"], str) and document["dialect"]):
-        known = ", ".join(RULES[document["rule"]].dialects)
-        raise VectorError(f"is in the dialect {document['dialect']!r}; known are {known}")
-    if document["dtype"] not in list(ROUNDOFF):
-        raise VectorError(f"is in {document['dtype']!r}; known are {', '.join(ROUNDOFF)}")
-    return document
+    return dict(document)
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it holds {constant}")
+def _refuse_constant(constant: str) -> NoReturn:
+    raise VectorError(f"is no JSON: it holds {constant}")
+
+
+def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which would otherwise forget all but the last value of a key."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise VectorError(f"is corrupt: an object in it has {key!r} twice")
+        found[key] = value
+    return found
+
+
+def _require_form(document: Any) -> None:
+    """Hold what was read to the schema: to its version first, because another one may differ in everything.
+
+    Raises:
+        VectorError: it departs from it; the message names the case and the place.
+    """
+    version = document.get("schema", SCHEMA) if isinstance(document, dict) else SCHEMA
+    if version is True or version != SCHEMA:  # which 1 equals
+        raise VectorError(f"has schema {shown(version)}; this version reads {SCHEMA}")
+    violation = first_violation("vectors", document)
+    match violation:
+        case None:
+            return
+        case ((), complaint):
+            raise VectorError(f"is no vector file: {complaint}")
+        case (("cases", int(k), *path), complaint):
+            where = [_name(document["cases"][k], k), *([_place(path)] if path else [])]
+            raise VectorError(f"is corrupt: {': '.join(where)}: {complaint}")
+        case (path, complaint):
+            raise VectorError(f"is corrupt: {_place(path)}: {complaint}")
+
+
+def _name(recorded: Any, k: int) -> str:
+    """What a case is called, also one that is malformed."""
+    name = recorded.get("id") if isinstance(recorded, dict) else None
+    return printable(name) if isinstance(name, str) else f"case {k}"
+
+
+def _place(path: Sequence[str | int]) -> str:
+    """Keys as Python would write them down.
+
+    >>> _place(["steps", 3, "grads", 0])
+    'steps[3].grads[0]'
+    """
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return printable(text.removeprefix("."))
 
 
 def _case(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Case:
-    shapes = recorded["shapes"]
-
-    def arrays(lists: Any) -> list[Array]:
-        return [_array(x, shape) for x, shape in zip(lists, shapes, strict=True)]
-
-    def gradients(lists: Any) -> list[Array | None]:
-        return [None if x is None else _array(x, shape) for x, shape in zip(lists, shapes, strict=True)]
-
-    steps, maximize = recorded["steps"], recorded.get("maximize", False)
-    schedule = _array(recorded.get("schedule", [1.0])).ravel()
-    if not (steps and schedule.size):
-        raise ValueError("it has no steps, or no factor of lr in them")
-    if not isinstance(maximize, bool):
-        raise ValueError(f"maximize is {maximize!r}, neither true nor false")
-    allowed = [arrays(s["allowed"]) for s in steps] if "allowed" in steps[0] else None
-    if any(np.any(x < 0) for now in allowed or [] for x in now):
-        raise ValueError("it allows less than nothing")
-    layers = [_layer(layer) for layer in recorded.get("layers", [])]
+    shapes, steps = recorded["shapes"], recorded["steps"]
+    schedule = _array(recorded.get("schedule", [1.0]), "schedule")
+    layers = tuple(_layer(layer) for layer in recorded.get("layers", []))
     problem = Problem(
         rule=document["rule"],
         groups=tuple(_groups(recorded, document)),
-        initial=arrays(recorded["initial"]),
-        gradients=[gradients(s["grads"]) for s in steps],
-        maximize=maximize,
+        initial=_arrays(recorded["initial"], shapes, "initial"),
+        gradients=[_gradients(s["grads"], shapes, f"steps[{t}].grads") for t, s in enumerate(steps)],
+        maximize=recorded.get("maximize", False),
         schedule=tuple(schedule.tolist()),
-        layers=tuple(layers),
-        seen=[_seen(layers, s["seen"]) for s in steps] if layers else (),
+        changes=tuple(_changes(recorded, document)),
+        in_place=recorded.get("in_place", False),
+        layers=layers,
+        seen=_seen(layers, steps) if layers else (),
     )
-    final = [{n: _array(x) for n, x in fields.items()} for fields in recorded.get("final_state", [])]
     return Case(
         id=name,
         dialect=document["dialect"],
         dtype=document["dtype"],
         problem=problem,
-        params=[arrays(s["params"]) for s in steps],
-        allowed=allowed,
-        states={len(steps) - 1: final},
+        params=[_arrays(s["params"], shapes, f"steps[{t}].params") for t, s in enumerate(steps)],
+        allowed=_allowed(steps, shapes),
+        states={len(steps) - 1: _states(recorded.get("final_state", []), "final_state")},
     )
+
+
+def _changes(recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[Change]:
+    """What a scheduler moves, checked as the rule does it."""
+    for change in recorded.get("changes", []):
+        rule, name = RULES[document["rule"]], change["name"]
+        if name not in rule.hyperparameter_names():
+            raise ValueError(f"{document['rule']} has no {name} that could change")
+        yield Change(int(change["step"]), name, rule.checked(name, change["value"]))
 
 
 def _groups(recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[ParameterGroup]:
@@ -179,20 +209,66 @@ def _settings(
     return ParameterGroup(rule.hyperparameters(), members)
 
 
-def _array(values: Any, shape: Any = None) -> Array:
+def _arrays(lists: Sequence[Any], shapes: Sequence[Any], place: str) -> list[Array]:
+    """An array for each of the shapes.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    _require_length(lists, len(shapes), "shapes", place)
+    return [_array(x, f"{place}[{i}]", shape) for i, (x, shape) in enumerate(zip(lists, shapes, strict=True))]
+
+
+def _gradients(lists: Sequence[Any], shapes: Sequence[Any], place: str) -> list[Array | None]:
+    """Likewise, and None where a parameter has no gradient."""
+    _require_length(lists, len(shapes), "shapes", place)
+    pairs = enumerate(zip(lists, shapes, strict=True))
+    return [None if x is None else _array(x, f"{place}[{i}]", shape) for i, (x, shape) in pairs]
+
+
+def _require_length(lists: Sequence[Any], length: int, of: str, place: str) -> None:
+    if len(lists) != length:
+        raise ValueError(f"{place}: it has {len(lists)} items, and there are {length} {of}")
+
+
+def _array(numbers: Any, place: str, shape: Sequence[int] | None = None) -> Array:
     """Numbers, in float64; recorded end to end if a shape is given.
 
     Raises:
-        ValueError: they are no numbers, are not finite, or do not fit the shape.
+        ValueError: they are not finite, or do not fit the shape.
     """
-    array = np.array(values)
-    if array.size and array.dtype.kind not in "iuf":
-        raise ValueError(f"{values!r:.40} should be numbers")
+    try:
+        array = np.array(numbers, np.float64)
+    except OverflowError:  # of a whole number
+        raise ValueError(f"{place}: {BEYOND}") from None
     if not np.all(np.isfinite(array)):
-        raise ValueError("it holds a number beyond float64")
-    if shape is not None and min(shape, default=0) < 0:
-        raise ValueError(f"there is no shape {shape}")
-    return array.astype(np.float64) if shape is None else array.astype(np.float64).reshape(shape)
+        raise ValueError(f"{place}: {BEYOND}")
+    if shape is None:
+        return array
+    if array.size != math.prod(shape):
+        raise ValueError(f"{place}: {array.size} numbers do not fit the shape {shown(shape)}")
+    return array.reshape([int(length) for length in shape])
+
+
+def _allowed(steps: Sequence[Mapping[str, Any]], shapes: Sequence[Any]) -> list[list[Array]] | None:
+    """How far rounding may lead, in every step; None if no step says it."""
+    if not any("allowed" in s for s in steps):
+        return None
+    allowed = []
+    for t, s in enumerate(steps):
+        if "allowed" not in s:
+            raise ValueError(f"steps[{t}]: it has no 'allowed', which other steps have")
+        allowed.append(_arrays(s["allowed"], shapes, f"steps[{t}].allowed"))
+        if any(np.any(x < 0) for x in allowed[-1]):
+            raise ValueError(f"steps[{t}].allowed: it allows less than nothing")
+    return allowed
+
+
+def _states(recorded: Sequence[Mapping[str, Any]], place: str) -> list[State]:
+    return [
+        {n: None if x is None else _array(x, f"{place}[{i}].{n}") for n, x in fields.items()}
+        for i, fields in enumerate(recorded)
+    ]
 
 
 def _layer(recorded: Mapping[str, Any]) -> Layer:
@@ -205,45 +281,50 @@ def _layer(recorded: Mapping[str, Any]) -> Layer:
     return Layer(recorded["weight"], recorded["bias"], Convolution(**pairs, padding=padding, groups=geometry["groups"]))
 
 
-def _seen(layers: Sequence[Layer], recorded: Any) -> dict[int, Seen]:
-    """What the layers saw in one step, under the indices of their weights."""
-    return {
-        layer.weight: Seen(_array(s["input"], s["input_shape"]), _array(s["output_gradient"], s["output_shape"]))
-        for layer, s in zip(layers, recorded, strict=True)
-        if s is not None
-    }
+def _seen(layers: Sequence[Layer], steps: Sequence[Mapping[str, Any]]) -> list[dict[int, Seen]]:
+    """What the layers saw in each step, under the indices of their weights."""
+    seen: list[dict[int, Seen]] = []
+    for t, s in enumerate(steps):
+        if "seen" not in s:
+            raise ValueError(f"steps[{t}]: it has no 'seen', and there are layers")
+        place = f"steps[{t}].seen"
+        _require_length(s["seen"], len(layers), "layers", place)
+        now = enumerate(zip(layers, s["seen"], strict=True))
+        seen.append({layer.weight: _seen_by(x, f"{place}[{i}]") for i, (layer, x) in now if x is not None})
+    return seen
+
+
+def _seen_by(recorded: Mapping[str, Any], place: str) -> Seen:
+    return Seen(
+        _array(recorded["input"], f"{place}.input", recorded["input_shape"]),
+        _array(recorded["output_gradient"], f"{place}.output_gradient", recorded["output_shape"]),
+    )
 
 
 def _release_of_layer(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Case:
     """One Conv2d, whose weight is parameter 0 and whose bias is parameter 1."""
     shapes, steps = recorded["shapes"], recorded["steps"]
 
-    def both(values: Mapping[str, Any]) -> list[Array]:
-        return [_array(values[part], shapes[part]) for part in ("weight", "bias")]
+    def both(values: Mapping[str, Any], place: str) -> list[Array]:
+        return [_array(values[part], f"{place}.{part}", shapes[part]) for part in ("weight", "bias")]
 
     problem = Problem(
         rule=document["rule"],
         groups=(_settings(recorded["hyperparameters"], (0, 1), document),),
-        initial=both(recorded["initial"]),
-        gradients=[both(s["grads"]) for s in steps],
+        initial=both(recorded["initial"], "initial"),
+        gradients=[both(s["grads"], f"steps[{t}].grads") for t, s in enumerate(steps)],
         layers=(Layer(0, 1, _geometry(recorded["convolution"])),),
-        seen=[
-            {0: Seen(_array(s["input"], shapes["input"]), _array(s["output_gradient"], s["output_shape"]))}
-            for s in steps
-        ],
+        seen=[{0: _seen_by({**s, "input_shape": shapes["input"]}, f"steps[{t}]")} for t, s in enumerate(steps)],
     )
-    states = {
-        t: [{n: _array(x) for n, x in s["state"][part].items()} for part in ("weight", "bias")]
-        for t, s in enumerate(steps)
-    }
-    params = [both(s["params"]) for s in steps]
+    states = {t: _states([s["state"]["weight"], s["state"]["bias"]], f"steps[{t}].state") for t, s in enumerate(steps)}
+    params = [both(s["params"], f"steps[{t}].params") for t, s in enumerate(steps)]
     return Case(name, document["dialect"], document["dtype"], problem, params, states=states)
 
 
 def _geometry(recorded: Mapping[str, Any]) -> Convolution:
     def pair(name: str, default: int) -> tuple[int, int]:
         value = recorded.get(name, default)
-        return (value, value) if isinstance(value, int) else (value[0], value[1])
+        return (value[0], value[1]) if isinstance(value, list) else (value, value)
 
     height, width = pair("padding", 0)
     sides = ((height, height), (width, width))
@@ -251,13 +332,21 @@ def _geometry(recorded: Mapping[str, Any]) -> Convolution:
 
 
 def write(case: Case, source: Mapping[str, Any], file: Path) -> None:
-    """Write a file of one case, as `read` reads it; `source` says where it comes from.
+    """Write a file of one case; see `write_all`."""
+    write_all([case], source, file)
+
+
+def write_all(cases: Sequence[Case], source: Mapping[str, Any], file: Path) -> None:
+    """Write a file of cases that have rule, dialect and precision in common, as `read` reads it.
+
+    `source` says where they come from.
 
     Raises:
         VectorError: a number in it is not finite, which JSON does not have.
     """
-    about = {"rule": case.problem.rule, "dialect": case.dialect, "dtype": case.dtype, "source": source}
-    document = {"schema": SCHEMA, **about, "cases": [_recorded(case)]}
+    first = cases[0]
+    about = {"rule": first.problem.rule, "dialect": first.dialect, "dtype": first.dtype, "source": source}
+    document = {"schema": SCHEMA, **about, "cases": [_recorded(case) for case in cases]}
     try:
         text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
@@ -278,12 +367,18 @@ def _recorded(case: Case) -> dict[str, Any]:
         "groups": groups,
         "maximize": problem.maximize,
         "schedule": list(problem.schedule),
+        "changes": [change._asdict() for change in problem.changes],
+        "in_place": problem.in_place,
         "shapes": [p.shape for p in problem.initial],
         "initial": _flat(problem.initial),
         "layers": [
             {**layer._asdict(), "geometry": layer.geometry and asdict(layer.geometry)} for layer in problem.layers
         ],
         "steps": [_recorded_step(case, t) for t in range(len(case.params))],
+        "final_state": [
+            {name: x.ravel().tolist() for name, x in fields.items()}
+            for fields in case.states.get(len(case.params) - 1, [])
+        ],
     }
 
 

@@ -1,17 +1,17 @@
 """Recorded trajectories replayed: by the reference, or by a target."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stepgauge.properties.gauge.checks.comparison import first_divergence, worst_of
-from stepgauge.properties.gauge.errors import StepError, TargetError
-from stepgauge.properties.gauge.problems.problem import Problem, at_lr_factor, flatten
+from stepgauge.properties.gauge.errors import StepError, TargetError, one_line
+from stepgauge.properties.gauge.problems.problem import Problem, flatten, move
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF, covering_envelope
-from stepgauge.properties.gauge.vectors.format import MALFORMED, Case, VectorError
+from stepgauge.properties.gauge.vectors.format import MALFORMED, Case, State, VectorError
 from stepgauge.reference import RULES, Array, init, step
 
 UNITS = 8  # of roundoff, at the scale of a parameter and its displacement: how far a release may be from the reference
@@ -38,7 +38,7 @@ def replay_case(case: Case, target: Target | None = None) -> Replay:
     try:
         compared = list(_by_reference(case))
     except MALFORMED as error:
-        raise VectorError(f"is corrupt: {case.id}: {error}") from error
+        raise VectorError(f"is corrupt: {case.id}: {one_line(str(error))}") from error
     if target is not None:
         return _by_target(case, target)
     worst = max(share for share, _ in compared)
@@ -77,12 +77,32 @@ def _by_reference(case: Case) -> Iterator[tuple[float, str]]:
         for i, (state, fields) in enumerate(zip(states[t], recorded, strict=False)):
             for name, value in fields.items():
                 got = _found(state, STATE_NAMES.get(name, name))
-                bound = np.full(got.shape, UNITS * ROUNDOFF[case.dtype] * sizes[name])
-                worst = worst_of(got, value.reshape(got.shape), bound)
-                yield worst.share, f"{name} of parameter {i} after step {t + 1} is {worst.error:.2g} off"
+                bound = UNITS * ROUNDOFF[case.dtype] * sizes.get(name, 0.0)
+                place = f"{name} of parameter {i} after step {t + 1}"
+                yield _field_compared(place, got, value, bound, begun=_had_gradient(case, i, t))
 
 
-def _require_states(case: Case, step: int, recorded: Sequence[Mapping[str, Array]], states: Sequence[Any]) -> None:
+def _field_compared(
+    place: str, got: Array | None, recorded: Array | None, bound: float, *, begun: bool
+) -> tuple[float, str]:
+    """The error of a field of the state as a share of what is allowed, and what and where it is.
+
+    Before its first gradient (`begun`), a parameter has no state in some implementations, and zeros in others.
+
+    Raises:
+        ValueError: what is recorded has another size.
+    """
+    if recorded is None:
+        return np.inf if begun and got is not None else 0.0, f"{place} exists, and null is recorded"
+    if got is None:
+        return np.inf, f"{place} does not exist, and numbers are recorded"
+    if got.size != recorded.size:
+        raise ValueError(f"{place} has {got.size} numbers, and {recorded.size} are recorded")
+    worst = worst_of(got, recorded.reshape(got.shape), np.full(got.shape, bound))
+    return worst.share, f"{place} is {worst.error:.2g} off"
+
+
+def _require_states(case: Case, step: int, recorded: Sequence[State], states: Sequence[Any]) -> None:
     """Refuse a state that lacks something: all of it may be left out, or that of what never had a gradient or has none.
 
     Raises:
@@ -91,9 +111,13 @@ def _require_states(case: Case, step: int, recorded: Sequence[Mapping[str, Array
     if recorded and len(recorded) != len(states):
         raise ValueError(f"it has the states of {len(recorded)} parameters, not of {len(states)}")
     for i, fields in enumerate(recorded):
-        moved = any(grads[i] is not None for grads in case.problem.gradients[: step + 1])
-        if moved and not fields and any(x is not None for x in states[i]):
+        if not fields and any(x is not None for x in states[i]) and _had_gradient(case, i, step):
             raise ValueError(f"the state of parameter {i} is empty")
+
+
+def _had_gradient(case: Case, parameter: int, step: int) -> bool:
+    """Whether a parameter had a gradient up to a step (from 0)."""
+    return any(grads[parameter] is not None for grads in case.problem.gradients[: step + 1])
 
 
 def _driven(case: Case) -> tuple[Array, list[Any]]:
@@ -106,7 +130,7 @@ def _driven(case: Case) -> tuple[Array, list[Any]]:
         for t, recorded in enumerate(problem.gradients):
             grads = [None if g is None else g.astype(case.dtype) for g in recorded]
             seen = problem.seen_in(t, case.dtype)
-            now = at_lr_factor(groups, problem.lr_factor(t))
+            now = move(groups, problem.moved(t))
             params, states = step(now, params, grads, states, problem.layers, seen, maximize=problem.maximize)
             rows.append(flatten(params))
             after.append(states)
@@ -138,12 +162,13 @@ def _sizes(case: Case) -> dict[str, float]:
     for states in case.states.values():
         for fields in states:
             for name, value in fields.items():
-                sizes[name] = max(sizes.get(name, 0.0), _largest(value))
+                if value is not None:
+                    sizes[name] = max(sizes.get(name, 0.0), _largest(value))
     return sizes
 
 
-def _found(state: Any, name: str) -> Array:
-    """The field of a state, or of a record in it.
+def _found(state: Any, name: str) -> Array | None:
+    """The field of a state, or of a record in it; None if it does not exist yet.
 
     Raises:
         ValueError: there is none.
@@ -152,7 +177,7 @@ def _found(state: Any, name: str) -> Array:
     found = [getattr(record, name) for record in records if hasattr(record, name)]
     if not found:
         raise ValueError(f"the state has no {name}")
-    return np.asarray(found[0], np.float64)
+    return None if found[0] is None else np.asarray(found[0], np.float64)
 
 
 def _largest(x: Array) -> float:

@@ -15,8 +15,9 @@ TEMPLATE = '''\
 """{target} does not compute {rule} ({dialect}):
 {divergence}.
 
-Exits with 1 as long as it does, with 0 once it is mended. Needs NumPy, torch and the optimizer; run it from the folder
-from which the optimizer was checked. Recorded by stepgauge {stepgauge} with NumPy {numpy} and torch {torch}.
+Exits with 1 as long as it does, with 0 once it is mended, with 125 if the optimizer cannot be imported. Needs NumPy,
+torch and the optimizer; run it from the folder from which the optimizer was checked. Recorded by stepgauge {stepgauge}
+with NumPy {numpy} and torch {torch}.
 """
 
 import sys
@@ -25,7 +26,11 @@ import numpy as np
 import torch
 
 sys.path.insert(0, {folder!r})
-from {module} import {name} as Optimizer
+try:
+    from {module} import {name} as Optimizer
+except ImportError as error:
+    print(error, file=sys.stderr)
+    sys.exit(125)  # which `git bisect run` takes for "cannot be tested"
 
 # For each parameter; then for each step and parameter: the gradient, what the parameter should be afterwards, and how
 # far from that rounding may lead.
@@ -41,9 +46,9 @@ def tensor(numbers):
 
 params = [torch.nn.Parameter(tensor(p)) for p in INITIAL]
 optimizer = {call}
-{rates}for t, grads in enumerate(GRADIENTS):
+{changes}{rates}for t, grads in enumerate(GRADIENTS):
 {schedule}    for p, g in zip(params, grads):
-        p.grad = None if g is None else tensor(g)
+        {feed}
     optimizer.step()
     for i, p in enumerate(params):
         got, expected = p.detach().cpu().double().numpy(), np.array(EXPECTED[t][i])
@@ -57,6 +62,18 @@ RATES = """\
 FACTORS = {factors}  # of the learning rate in each step
 rates = [group.get("{lr}") for group in optimizer.param_groups]
 """
+CHANGES = """\
+# From a step on (counted from 0), in every group.
+CHANGES = {changes}
+"""
+CHANGE = """\
+    for group in optimizer.param_groups:
+        group.update({key: value for step, key, value in CHANGES if step <= t})
+"""
+FRESH = "p.grad = None if g is None else tensor(g)"
+# As with zero_grad(set_to_none=False): every gradient in the memory of the one before.
+MEMORY = "memory = {}  # of the gradients\n"
+IN_PLACE = "p.grad = None if g is None else memory.setdefault(p, tensor(g)).copy_(tensor(g))"
 SCHEDULE = """\
     for group, rate in zip(optimizer.param_groups, rates):
         if rate is not None:
@@ -81,8 +98,13 @@ def script(case: Case, target: Target, divergence: str, versions: Mapping[str, s
     if target.model:
         raise NoScript("the target looks at what the layers of a network see")
     folder, module, attribute = _home(Specification.parse(target.name))
-    problem, lr = case.problem, target.names["lr"]
+    problem, lr = case.problem, target.group_names["lr"]
     factors = [problem.lr_factor(t) for t in range(len(case.params))]
+    changes = [
+        (change.step, key, value)
+        for change in problem.changes
+        for key, value in target.group_names.translate({change.name: change.value}).items()
+    ]
     scheduled = any(factor != 1 for factor in factors)
     return TEMPLATE.format(
         **{"torch": "unknown", "numpy": "unknown", "stepgauge": "unknown", **versions},
@@ -101,7 +123,9 @@ def script(case: Case, target: Target, divergence: str, versions: Mapping[str, s
         device="" if target.device == "cpu" else f", device={target.device!r}",
         call=_call(".".join(["Optimizer", *attribute.split(".")[1:]]), case, target),
         rates=RATES.format(factors=factors, lr=lr) if scheduled else "",
-        schedule=SCHEDULE.format(lr=lr) if scheduled else "",
+        schedule=f"{SCHEDULE.format(lr=lr) if scheduled else ''}{CHANGE if changes else ''}",
+        changes=f"{CHANGES.format(changes=changes) if changes else ''}{MEMORY if problem.in_place else ''}",
+        feed=IN_PLACE if problem.in_place else FRESH,
     )
 
 
@@ -119,7 +143,7 @@ def _home(specification: Specification) -> tuple[str, str, str]:
 
 def _call(attribute: str, case: Case, target: Any) -> str:
     """The construction of the optimizer, as the target was built for the case."""
-    groups = [target.theirs(hyperparameters) for hyperparameters, _ in case.problem.groups]
+    groups = [target.hyperparameters_of(hyperparameters) for hyperparameters, _ in case.problem.groups]
     members = [f"[{', '.join(f'params[{i}]' for i in group.members)}]" for group in case.problem.groups]
     maximize = {"maximize": True} if case.problem.maximize else {}
     own = [f"{name}={value!r}" for name, value in {**target.keywords, **groups[0], **maximize}.items()]

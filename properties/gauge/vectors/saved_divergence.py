@@ -78,16 +78,9 @@ def record_case(problem: Problem, dialect: str, dtype: str, name: str) -> Case:
     centre, allowed = covering_envelope(problem, dialect, dtype)
     if not (np.isfinite(centre).all() and np.isfinite(allowed).all()):
         raise VectorError("the reference overflows on the smallest problem")
-    steps = [_cut(problem, row) for row in centre]
-    bounds = [_cut(problem, row) for row in _rounded_up(allowed)]
+    steps = [problem.cut(row) for row in centre]
+    bounds = [problem.cut(row) for row in _rounded_up(allowed)]
     return Case(f"{problem.rule}/{name}", dialect, dtype, problem, steps, bounds)
-
-
-def _cut(problem: Problem, row: Array) -> list[Array]:
-    """A row of a trajectory as parameters."""
-    ends = np.cumsum([p.size for p in problem.initial])
-    parts = np.split(row, ends[:-1])
-    return [part.reshape(p.shape) for part, p in zip(parts, problem.initial, strict=True)]
 
 
 def _rounded_up(allowed: Array) -> Array:

@@ -8,6 +8,8 @@ from stepgauge.properties.gauge.checks.comparison import OPTIONAL, Outcome, only
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.registry import CHECKS
 from stepgauge.properties.gauge.checks.results import DECIDING, FAILING, Result, Status
+from stepgauge.properties.gauge.problems.regimes import off_value
+from stepgauge.properties.gauge.verdicts.promises import broken_promises
 from stepgauge.properties.gauge.verdicts.record import Verdict
 from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.gauge.verdicts.required_checks import shortfall
@@ -46,12 +48,32 @@ def conclude(context: Context, results: Sequence[Result], seconds: float = 0.0, 
         return replace(draft, verdict=Verdict.ERROR, message=errors[0])
     if not survivors or broken:
         return _divergent(draft, nearest, outcomes, broken)
+    if promises := broken_promises(results):
+        message = f"breaks {', '.join(r.id for r in promises)}"
+        return replace(draft, verdict=Verdict.DIVERGES, nearest=nearest, message=message)
     if missing := shortfall(context.target, results):
         return replace(draft, verdict=Verdict.NOT_ESTABLISHED, message=missing)
+    if narrow := _never_varied(context):
+        return replace(draft, verdict=Verdict.NOT_ESTABLISHED, message=narrow)
     if len(survivors) > 1:
         return replace(draft, message=f"{' and '.join(survivors)} agree on every problem that fits these settings")
     others = [_departure(d, outcomes) for d in context.dialects if d not in survivors]
     return replace(draft, dialect=dialect, message="; ".join(others))
+
+
+def _never_varied(context: Context) -> str:
+    """What could not be varied though it matters; empty if everything could, or is fixed on purpose.
+
+    A part of a rule that is gone (no momentum, no decay) is no loss: the target is held to the rule without it.
+    """
+    held = {n: v for n, v in _held(context).items() if n not in context.options.set}
+    narrow = [f"{n}={v}" for n, v in held.items() if (off := off_value(context.target.rule, n)) is None or v != off]
+    if not narrow:
+        return ""
+    said = f"conforms at its defaults only: {', '.join(narrow)} cannot be set"
+    extra = ", ".join(context.target.extra)
+    other = f"; if {extra} is one of these, say --rename OURS=THEIRS" if extra else ""
+    return f"{said} (if that is what you ask: --set {narrow[0]}{other})"
 
 
 def _departure(dialect: str, outcomes: Sequence[Outcome]) -> str:
@@ -141,7 +163,9 @@ def _coverage(context: Context, outcomes: Sequence[Outcome], survivors: Sequence
         "inconclusive": sum(o.ambiguous for o in outcomes),
         "regimes": dict(sorted(regimes.items())),
         "not_offered": list(context.not_offered),
+        "set": dict(context.options.set),
         "held": _held(context) if outcomes else {},
+        "left_out": dict(context.refused),
         "extra": list(context.target.extra),
         "dialects_compared": list(context.dialects),
         "dialects_left": list(survivors),

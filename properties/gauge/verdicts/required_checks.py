@@ -8,13 +8,19 @@ from stepgauge.properties.gauge.targets.base import Target
 
 INCONCLUSIVE_CAP = 0.1  # of a check's problems; beyond it, nothing is established
 NAMED = 4  # of the checks that did not run
+TRAJECTORIES = 7  # checks of this category that are asked of every rule
+
+
+def required_of(target: Target) -> int:
+    """How many trajectories and laws must have been asked."""
+    return TRAJECTORIES + target.record.required_laws
 
 
 def shortfall(target: Target, results: Sequence[Result]) -> str:
     """Why the checks that ran establish nothing; empty if they do."""
     deciding = [r for r in results if r.category in DECIDING]
     ran = {r.id for r in deciding if _answers(r)}
-    if len(ran) < target.record.required_checks:
+    if len(ran) < required_of(target):
         return _shortage(target, deciding, ran)
     for result in deciding:
         undecided = sum(o.ambiguous for o in result.outcomes) / max(len(result.outcomes), 1)
@@ -35,7 +41,7 @@ def _shortage(target: Target, deciding: Sequence[Result], ran: set[str]) -> str:
     for result in deciding:
         if result.status is Status.INCONCLUSIVE:
             return f"{result.id} decides nothing: {result.message}"
-    required = target.record.required_checks
+    required = required_of(target)
     known = [c.id for c in load_checks() if c.category in DECIDING and c.applies(target)]
     missing = [name for name in known if name not in ran]
     if not missing:

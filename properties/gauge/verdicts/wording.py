@@ -1,8 +1,9 @@
 """Reports in words: a table and lines of plain text with a style beside each part, which a terminal may colour."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from enum import StrEnum
+from textwrap import dedent
 from typing import NamedTuple
 
 from stepgauge.properties.gauge.checks.results import SCORES, Category, Result, Status
@@ -10,8 +11,10 @@ from stepgauge.properties.gauge.edits.editable_source import Hunk
 from stepgauge.properties.gauge.problems.recipe import Recipe
 from stepgauge.properties.gauge.verdicts.record import Diagnosis, Record, Verdict
 
+REFUSED = ("cannot be built", "refused")  # how the messages of those begin
 NAMED = 4  # of the checks that fail alike
-NOTE = "float64, float32: the worst error as a share of what is allowed; other columns: checks passed"
+NARROWED = "+"  # beside a verdict
+NOTE = "float64, float32: the worst error as a share of what is allowed, beyond 1 a divergence; others: checks passed"
 
 
 class Style(StrEnum):
@@ -61,7 +64,7 @@ def row_of(report: Record) -> list[Part]:
     return [
         Part(report.target),
         Part(f"{report.rule}*" if report.inferred else report.rule or ""),
-        Part(report.verdict, OF_VERDICT[report.verdict]),
+        Part(f"{report.verdict}{NARROWED if _narrowed(report) else ''}", OF_VERDICT[report.verdict]),
         Part(report.dialect or ""),
         *(Part(_share(report.share(f"trajectory/{dtype}"))) for dtype in ("float64", "float32")),
         *(Part(_score(report, category)) for category in SCORES),
@@ -71,8 +74,17 @@ def row_of(report: Record) -> list[Part]:
 
 def notes(reports: Sequence[Record]) -> list[str]:
     """What explains the table."""
-    inferred = any(report.inferred for report in reports)
-    return [NOTE, "* rule inferred from the name"] if inferred else [NOTE]
+    said = [NOTE]
+    if any(report.inferred for report in reports):
+        said.append("* rule inferred from the name")
+    if narrowed := dict.fromkeys(filter(None, map(_narrowed, reports))):
+        said.append(f"{NARROWED} asked only with {'; '.join(narrowed)}")
+    return said
+
+
+def _narrowed(report: Record) -> str:
+    """The hyperparameters that --set fixed, so that the verdict holds only for these values."""
+    return ", ".join(f"{name}={value}" for name, value in report.coverage.get("set", {}).items())
 
 
 def as_text(reports: Sequence[Record]) -> str:
@@ -118,8 +130,11 @@ def details(report: Record) -> list[Line]:
         lines += _held(report)
     if report.diagnosis:
         lines += _diagnosis(report.diagnosis)
+    for name, refusal in report.coverage.get("left_out", {}).items():
+        lines.append((Part(f"not asked with {name}, which it refuses: {refusal}", Style.REMARK),))
     lines += _found(report)
     lines += _alike(_remarks(report), Style.REMARK)
+    lines += _alike(_unasked(report), Style.REMARK)
     lines += _alike(report.failures(deciding=True), Style.BAD)
     lines += _alike(report.failures(deciding=False), Style.UNSURE)
     return lines
@@ -152,8 +167,10 @@ def diff(hunks: Sequence[Hunk]) -> Iterator[Line]:
     """Edits as a diff."""
     for hunk in hunks:
         yield (Part(f"  {hunk.file}:{hunk.line}", Style.REMARK),)
-        yield from ((Part(f"    - {line}", Style.BAD),) for line in hunk.before.splitlines())
-        yield from ((Part(f"    + {line}", Style.GOOD),) for line in hunk.after.splitlines())
+        before, after = hunk.before.splitlines(), hunk.after.splitlines()
+        lines = dedent("\n".join([*before, *after])).split("\n")
+        yield from ((Part(f"    - {line}", Style.BAD),) for line in lines[: len(before)])
+        yield from ((Part(f"    + {line}", Style.GOOD),) for line in lines[len(before) :])
 
 
 def _value(value: float | bool) -> str:
@@ -193,6 +210,12 @@ def _remarks(report: Record) -> list[Result]:
     """Trajectory checks that passed with a remark."""
     passed = [r for r in report.results if r.category == Category.TRAJECTORY and r.status == Status.PASS]
     return [r for r in passed if r.message]
+
+
+def _unasked(report: Record) -> list[Result]:
+    """Laws that could not be asked because the target refused what they are about."""
+    laws = [r for r in report.results if r.category == Category.LAW and r.status == Status.NOT_APPLICABLE]
+    return [replace(r, message=f"not asked: {r.message}") for r in laws if r.message.startswith(REFUSED)]
 
 
 def _alike(results: Sequence[Result], style: Style) -> Iterator[Line]:

@@ -5,14 +5,7 @@ of them computes the published rule for all legal inputs and hyperparameters, no
 released code computes.
 """
 
-from stepgauge.properties.meta.misreadings import adai, adamp, baselines, critical, frog, fsgdm, sgdp
+from stepgauge.properties.meta.discovery import gathered, optimizers_of
 
-MISREADINGS = (
-    *adamp.MISREADINGS,
-    *sgdp.MISREADINGS,
-    *fsgdm.MISREADINGS,
-    *adai.MISREADINGS,
-    *baselines.MISREADINGS,
-    *critical.MISREADINGS,
-    *frog.MISREADINGS,
-)
+MISREADINGS = gathered(__name__, "MISREADINGS")
+PORTS = tuple(port for port in optimizers_of(__name__) if "rule" in vars(port))  # right ones: who names a rule keeps it

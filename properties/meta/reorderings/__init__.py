@@ -4,13 +4,6 @@ Each computes the published rule and rounds differently from the plain port. A v
 accept all of them.
 """
 
-from stepgauge.properties.meta.reorderings import baselines, critical, fisher, fsgdm, inertia, projected
+from stepgauge.properties.meta.discovery import gathered
 
-REORDERINGS = (
-    *projected.REORDERINGS,
-    *fsgdm.REORDERINGS,
-    *inertia.REORDERINGS,
-    *baselines.REORDERINGS,
-    *critical.REORDERINGS,
-    *fisher.REORDERINGS,
-)
+REORDERINGS = gathered(__name__, "REORDERINGS")

@@ -4,13 +4,6 @@ They are kept out of `MISREADINGS`: whoever teaches the gauge to name causes of 
 those, and measures on these how many causes it names that it was not taught.
 """
 
-from stepgauge.properties.meta.misreadings.held_out import adai, baselines, critical, frog, fsgdm, projected
+from stepgauge.properties.meta.discovery import gathered
 
-HELD_OUT = (
-    *baselines.HELD_OUT,
-    *projected.HELD_OUT,
-    *fsgdm.HELD_OUT,
-    *adai.HELD_OUT,
-    *critical.HELD_OUT,
-    *frog.HELD_OUT,
-)
+HELD_OUT = gathered(__name__, "HELD_OUT")

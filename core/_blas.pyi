@@ -1,0 +1,6 @@
+from stepgauge.reference import Array
+
+def write_product(
+    a: Array, b: Array, c: Array, *, transpose_a: bool = False, transpose_b: bool = False, add: bool = False
+) -> None: ...
+def write_gram(a: Array, c: Array, *, transpose: bool = False) -> None: ...

@@ -1,0 +1,3 @@
+from stepgauge.reference import Array, Convolution
+
+def unfold(x: Array, geometry: Convolution) -> Array: ...

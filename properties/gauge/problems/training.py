@@ -1,0 +1,91 @@
+"""Problems as in training: schedulers move hyperparameters, warm-ups start from lr 0, gradients arrive in place."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from stepgauge.properties.gauge.problems.foci import ON_LAYERS, Focus
+from stepgauge.properties.gauge.problems.recipe import Change, Hyperparameters, ParameterGroup, Recipe
+from stepgauge.properties.gauge.problems.regimes import off_value
+from stepgauge.reference import RULES
+
+STEPS = 9
+# A warm-up from 0, a restart, and a rate that passes through 0.
+SCHEDULES = ((0.0, 0.25, 0.5, 1.0), (1.0, 0.5, 0.0), (0.0, 0.0, 1.0, 0.1))
+
+
+def focus_of(rule: str) -> Focus:
+    """What the problems have in common before anything moves."""
+    where = {"momentum": (0.82, 0.47, 0.91)}  # a buffer to keep
+    if RULES[rule].sees_layers:
+        return Focus(("random", "uneven"), groups=(1, 2), where=where, **ON_LAYERS)
+    return Focus(("random", "row-orthogonal", "uneven"), groups=(1, 2), absent="gaps", where=where)
+
+
+def as_in_training(recipe: Recipe, movable: Collection[str], fixed: Hyperparameters, k: int) -> Recipe:
+    """The recipe with every hyperparameter that a scheduler may move moved once; `k` counts the problems.
+
+    Every other problem has no decay, which would make a new gradient of the caller's.
+    """
+    rng = np.random.default_rng(recipe.seed)
+    if k % 2 == 0 and "weight_decay" in movable and "weight_decay" not in fixed:
+        plain = tuple(ParameterGroup({**h, "weight_decay": 0.0}, members) for h, members in recipe.groups)
+        recipe, movable = replace(recipe, groups=plain), [name for name in movable if name != "weight_decay"]
+    moving = replace(recipe, steps=STEPS, schedule=SCHEDULES[k % len(SCHEDULES)], in_place=True)
+    changes: list[Change] = []
+    for name in RULES[recipe.rule].hyperparameter_names():
+        if name in movable:
+            step = int(rng.integers(1, STEPS - 1))
+            candidates = list(_values(recipe, name))
+            for choice in rng.permutation(len(candidates)):
+                change = Change(step, name, candidates[choice])
+                if _is_legal(recipe, [*changes, change]):
+                    changes.append(change)
+                    break
+    return replace(moving, changes=tuple(changes))
+
+
+def movable(rule: str) -> Iterator[str]:
+    """The hyperparameters that schedulers move: real numbers, but lr, which has a schedule of its own."""
+    for name in RULES[rule].hyperparameter_names():
+        if name != "lr" and RULES[rule].is_real(name):
+            yield name
+
+
+def _values(recipe: Recipe, name: str) -> Iterator[Any]:
+    """Other values with the same parts of the rule in play: nobody says what a buffer is that was never kept."""
+    known = RULES[recipe.rule].hyperparameter(name)
+    held = [group.hyperparameters[name] for group in recipe.groups]
+    off = off_value(recipe.rule, name)
+    if all(isinstance(choices, tuple) for choices in known.drawn):
+        first, second = known.drawn
+        yield from ((a, b) for a in first for b in second if (a, b) not in held)
+        return
+    for value in dict.fromkeys(known.drawn):
+        same_parts = all((value == off) == (before == off) for before in held)
+        if value not in held and same_parts:
+            yield value
+
+
+def _is_legal(recipe: Recipe, changes: list[Change]) -> bool:
+    """Whether every group accepts the changes, and none lets decay blow the parameters up (see `sampling`)."""
+    for hyperparameters, _ in recipe.groups:
+        for moved in _stages(hyperparameters, changes):
+            try:
+                RULES[recipe.rule](**moved)
+            except ValueError:
+                return False
+            if moved["lr"] * moved.get("weight_decay", 0) > 1 - min(moved.get("momentum", 0), 1):
+                return False
+    return True
+
+
+def _stages(hyperparameters: Hyperparameters, changes: list[Change]) -> Iterator[Hyperparameters]:
+    """The hyperparameters of a group after each of the changes."""
+    moved = dict(hyperparameters)
+    yield moved
+    for change in sorted(changes, key=lambda c: c.step):
+        moved = {**moved, change.name: change.value}
+        yield moved

@@ -1,0 +1,1 @@
+"""The reference's text executed on symbols instead of numbers."""
