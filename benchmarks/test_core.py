@@ -74,6 +74,7 @@ CONTESTS = {
     "AdamW": Contest("adamw", 28, {}, {"torch fused": ("torch.optim", "AdamW", {"fused": True})}),
     "RMSprop": Contest("rmsprop", 20, {}, {"torch foreach": ("torch.optim", "RMSprop", {"foreach": True})}),
     "FSGDM": Contest("fsgdm", 20, {}, {"fsgdm": ("fsgdm", "FSGDM", {})}),
+    "Lion": Contest("lion", 20, {}, {"lion-pytorch": ("lion_pytorch", "Lion", {})}),
     "AdamP": Contest("adamp", 28, {}, {"adamp": ("adamp", "AdamP", {})}),
     "AdamP projected": Contest("adamp", 28, PROJECTING, {"adamp": ("adamp", "AdamP", {})}),
     "SGDP": Contest("sgdp", 20, {"lr": 1e-3, "momentum": 0.9}, {"adamp": ("adamp", "SGDP", {})}),
