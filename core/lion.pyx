@@ -42,8 +42,10 @@ cdef clones descend(const Scalars* c, floating* p, const floating* g, floating* 
 cdef inline floating sign(floating x) noexcept nogil:
     """`np.sign`: 0 of either zero, and NaN stays NaN."""
     cdef floating zero = 0, one = 1
-    cdef floating magnitude = one if x > zero else -one
-    return x + zero if x == zero or x != x else magnitude
+    cdef floating above = one if x > zero else zero
+    cdef floating below = one if x < zero else zero
+    cdef floating found = above - below
+    return x if x != x else found
 
 
 class Lion(Optimizer):
