@@ -1,9 +1,10 @@
 # On a fresh machine, `make check` and `make test` do all the set-up: an environment in .venv, the build, then their job.
-.PHONY: check test lint types imports docs figures transcripts clean
+.PHONY: check test lint types imports docs figures transcripts sanitize clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+PURELIB = $$($(CURDIR)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 # The editable install rebuilds the core on import, with the tools that it finds on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -14,7 +15,8 @@ TORCH := $(foreach form,foreach=False foreach=True,\
 # as if it were in the parameter's, and SGD's is wrong in bfloat16.
 FUSED := $(foreach rule,SGD Adam AdamW,"torch.optim:$(rule)(fused=True)") \
   --skip contract/resume-in-another-format --skip contract/bfloat16
-OWN := stepgauge.core:SGD stepgauge.core:AdamP stepgauge.torch_bind:SGD stepgauge.torch_bind:AdamP
+CORE := SGD Adam AdamW RMSprop FSGDM Lion AdamP SGDP Adai AdaiV2 SGD_C RMSprop_C Adam_C AdamW_C
+OWN := $(addprefix stepgauge.core:,$(CORE)) stepgauge.torch_bind:SGD stepgauge.torch_bind:AdamP
 
 # The main job: verdicts on real published packages.
 check: .venv/peers
@@ -35,8 +37,20 @@ types: build/types
 	cd build/types && mypy --config-file ../../pyproject.toml -p stepgauge
 
 imports: build/types
-	cd build/types && PYTHONPATH=.:$$($(CURDIR)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
-	  python -S $(CURDIR)/$(BIN)/lint-imports --no-logo ../../pyproject.toml
+	cd build/types && PYTHONPATH=.:$(PURELIB) python -S $(CURDIR)/$(BIN)/lint-imports --no-logo ../../pyproject.toml
+
+# The core's tests on a copy of the package whose kernels check every address and every operation. The sanitizers have to
+# be there before Python is, and leaks are not asked for: Python leaves what it needs to the end.
+SANITIZERS := address,undefined
+SANITIZED := $(foreach library,asan ubsan,$$(cc -print-file-name=lib$(library).so))
+sanitize: .venv/ready
+	rm -rf build/sanitized
+	$(INSTALL) --no-deps --no-build-isolation --target build/sanitized . -Csetup-args=-Db_sanitize=$(SANITIZERS) \
+	  -Csetup-args=-Db_lundef=false -Csetup-args=-Dbuildtype=debugoptimized \
+	  -Csetup-args=-Dc_args=-fno-sanitize-recover=undefined
+	cd build/sanitized && PYTHONPATH=.:$(PURELIB) LD_PRELOAD="$(SANITIZED)" ASAN_OPTIONS=detect_leaks=0 \
+	  python -S -m pytest -c ../../pyproject.toml -p no:cacheprovider -q --pyargs \
+	  stepgauge.properties.layers.test_core stepgauge.properties.layers.test_core_arrays
 
 .PHONY: build/types
 build/types: .venv/ready

@@ -1,7 +1,23 @@
-from stepgauge import reference
-from stepgauge.reference import Array, Sum
+from collections.abc import Iterable
+from typing import Any
 
-class AdamP(reference.AdamP):
-    def step(
-        self, p: Array, g: Array, s: reference.AdamP.State, pooled: Sum | None = None
-    ) -> tuple[Array, reference.AdamP.State]: ...
+from numpy.typing import NDArray
+
+from stepgauge.core.optimizer import Optimizer
+
+class AdamP(Optimizer):
+    def __init__(
+        self,
+        params: Iterable[NDArray[Any]],
+        *,
+        lr: float = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        nesterov: bool = False,
+        dialect: str = "",
+        maximize: bool = False,
+        threads: int = 1,
+    ) -> None: ...

@@ -1,7 +1,21 @@
-from stepgauge import reference
-from stepgauge.reference import Array, Sum
+from collections.abc import Iterable
+from typing import Any
 
-class SGD(reference.SGD):
-    def step(
-        self, p: Array, g: Array, s: reference.SGD.State, pooled: Sum | None = None
-    ) -> tuple[Array, reference.SGD.State]: ...
+from numpy.typing import NDArray
+
+from stepgauge.core.optimizer import Optimizer
+
+class SGD(Optimizer):
+    def __init__(
+        self,
+        params: Iterable[NDArray[Any]],
+        *,
+        lr: float = 0.001,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        dialect: str = "",
+        maximize: bool = False,
+        threads: int = 1,
+    ) -> None: ...

@@ -4,84 +4,79 @@ import numpy as np
 
 from cython cimport floating
 
+from stepgauge.core.instruction_sets cimport clones, inlined
+from stepgauge.core.optimizer cimport FLOAT64, Kernel, Span, Tensor
+
 from stepgauge import reference
-from stepgauge.core.arrays import flattened
+from stepgauge.core.optimizer import Optimizer
 
 
-class SGD(reference.SGD):
-    """SGD with momentum, as torch.optim computes it, in place."""
+cdef class SGDKernel(Kernel):
+    def __init__(self, rule):
+        super().__init__(rule)
+        self.c = Scalars(
+            lr=rule.lr, momentum=rule.momentum, undampened=1 - rule.dampening, weight_decay=rule.weight_decay,
+            nesterov=rule.nesterov, decays=rule.weight_decay != 0,
+        )
 
-    def step(self, p, g, s, pooled=None):
-        """One step; overwrites p and the momentum buffer, and returns them.
+    def layout(self):
+        return self.rule.momentum != 0
 
-        Args:
-            p: the parameter, C-contiguous, float32 or float64, of any shape.
-            g: the gradient, of p's shape and dtype; only read.
-            s: `SGD.State`; the buffer is None before the first gradient, and made here.
-            pooled: nothing is pooled.
+    def names(self):
+        return super().names() if self.rule.momentum else []  # a buffer from before is kept, and not looked at
 
-        Raises:
-            TypeError, ValueError: an array is not as above; nothing has been written then.
-        """
-        if self.momentum == 0:
-            p_, g_ = flattened(p, g)
-            if p.dtype == np.float32:
-                plain[float](self, p_, g_)
-            else:
-                plain[double](self, p_, g_)
-            return p, s
-        first = s.momentum_buffer is None
-        b = np.empty_like(p) if first else s.momentum_buffer
-        p_, g_, b_ = flattened(p, g, momentum_buffer=b)
-        if p.dtype == np.float32:
-            heavy_ball[float](self, p_, g_, b_, first)
+    def arrays_of(self, state, like):
+        if state.momentum_buffer is not None:
+            return [state.momentum_buffer]
+        return [np.empty_like(like)] if self.rule.momentum else []
+
+    def state_of(self, like, held, counts):
+        started = counts[1]
+        return self.rule.State(held[0] if held and started else None)
+
+    cdef void advance(self, Tensor* x, Span s) noexcept nogil:
+        if x.storage == FLOAT64:
+            descend(&self.c, x.first, <double*>s.p, <const double*>s.g, <double*>s.state[0], s.size)
         else:
-            heavy_ball[double](self, p_, g_, b_, first)
-        return p, self.State(b)
+            descend(&self.c, x.first, <float*>s.p, <const float*>s.g, <float*>s.state[0], s.size)
 
 
-cdef int plain(rule, floating[::1] p, const floating[::1] g) except -1:
-    cdef floating lr = rule.lr, weight_decay = rule.weight_decay
-    cdef bint decays = rule.weight_decay != 0
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(p.shape[0]):
-            p[i] = p[i] - lr * decayed(g[i], p[i], weight_decay, decays)
-    return 0
-
-
-cdef int heavy_ball(rule, floating[::1] p, const floating[::1] g, floating[::1] b, bint first) except -1:
-    cdef floating lr = rule.lr, weight_decay = rule.weight_decay
-    cdef floating momentum = rule.momentum, undampened = 1 - rule.dampening
-    cdef bint nesterov = rule.nesterov, decays = rule.weight_decay != 0
-    cdef floating d
-    cdef Py_ssize_t i
-    with nogil:
-        if nesterov:  # by hand, since gcc hoists only one of two invariant branches out of a loop
-            for i in range(p.shape[0]):
-                d = decayed(g[i], p[i], weight_decay, decays)
-                p[i] = p[i] - lr * lookahead(d, &b[i], momentum, undampened, first)
-        else:
-            for i in range(p.shape[0]):
-                d = decayed(g[i], p[i], weight_decay, decays)
-                p[i] = p[i] - lr * averaged(d, &b[i], momentum, undampened, first)
-    return 0
-
-
-cdef inline floating decayed(floating g, floating p, floating weight_decay, bint decays) noexcept nogil:
-    """The gradient with coupled decay; without decay an infinite parameter leaves it alone."""
-    return g + weight_decay * p if decays else g
-
-
-cdef inline floating lookahead(
-    floating d, floating* b, floating momentum, floating undampened, bint first
+cdef clones descend(
+    const Scalars* c, bint first, floating* p, const floating* g, floating* b, Py_ssize_t n
 ) noexcept nogil:
-    return d + momentum * averaged(d, b, momentum, undampened, first)
+    if c.momentum == 0:
+        plain(c, p, g, n)
+    elif c.nesterov:
+        heavy_ball(c, first, True, p, g, b, n)
+    else:
+        heavy_ball(c, first, False, p, g, b, n)
 
 
-cdef inline floating averaged(
-    floating d, floating* b, floating momentum, floating undampened, bint first
+cdef inline inlined plain(const Scalars* c, floating* p, const floating* g, Py_ssize_t n) noexcept nogil:
+    cdef floating lr = <floating>c.lr, weight_decay = <floating>c.weight_decay
+    cdef bint decays = c.decays
+    cdef Py_ssize_t i
+    for i in range(n):
+        p[i] = p[i] - lr * (g[i] + weight_decay * p[i] if decays else g[i])
+
+
+cdef inline inlined heavy_ball(
+    const Scalars* c, bint first, bint nesterov, floating* p, const floating* g, floating* b, Py_ssize_t n
 ) noexcept nogil:
-    """Update one coordinate of the buffer."""
-    b[0] = d if first else momentum * b[0] + undampened * d
-    return b[0]
+    cdef floating lr = <floating>c.lr, weight_decay = <floating>c.weight_decay
+    cdef floating momentum = <floating>c.momentum, undampened = <floating>c.undampened
+    cdef bint decays = c.decays
+    cdef floating d, average
+    cdef Py_ssize_t i
+    for i in range(n):
+        d = g[i] + weight_decay * p[i] if decays else g[i]
+        average = d if first else momentum * b[i] + undampened * d
+        b[i] = average
+        p[i] = p[i] - lr * (d + momentum * average if nesterov else average)
+
+
+class SGD(Optimizer):
+    """SGD with momentum, as torch.optim computes it, in place; see `stepgauge.core.optimizer.Optimizer`."""
+
+    rule = reference.SGD
+    kernel = SGDKernel

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from stepgauge import core, reference
+from stepgauge import reference
 from stepgauge.torch_bind.optimizer import RuleOptimizer, counter, zeros
 from stepgauge.torch_bind.projection import project
 from stepgauge.torch_bind.stepping import State
@@ -59,7 +59,7 @@ class AdamP(RuleOptimizer):
         ValueError: a hyperparameter is out of its range.
     """
 
-    rule: ClassVar[type[reference.Rule]] = core.AdamP
+    rule: ClassVar[type[reference.Rule]] = reference.AdamP
     update = staticmethod(adamp)
 
     def __init__(

@@ -22,7 +22,7 @@ class RuleOptimizer(Optimizer, ABC):
     constructor with torch's signature. A step raises RuntimeError for sparse gradients and complex parameters.
     """
 
-    rule: ClassVar[type[Rule]]  # of the core: hyperparameters, their ranges, and the step in place
+    rule: ClassVar[type[Rule]]  # hyperparameters and their ranges
     update: ClassVar[Update]
 
     def __init__(self, params: ParamsT, **defaults: Any) -> None:

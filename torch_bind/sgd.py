@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from stepgauge import core, reference
+from stepgauge import reference
 from stepgauge.torch_bind.optimizer import RuleOptimizer
 from stepgauge.torch_bind.stepping import State
 
@@ -47,7 +47,7 @@ class SGD(RuleOptimizer):
         ValueError: a hyperparameter is out of its range.
     """
 
-    rule: ClassVar[type[reference.Rule]] = core.SGD
+    rule: ClassVar[type[reference.Rule]] = reference.SGD
     update = staticmethod(sgd)
 
     def __init__(

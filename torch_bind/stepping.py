@@ -6,10 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stepgauge.reference import Rule
+from stepgauge import core
+from stepgauge.reference import Group, Rule
 
 State = dict[str, Any]  # the fields of a rule's State by name; one that is None may be absent
 Update = Callable[..., tuple[Any, ...]]  # (p, g, *state, **hyperparameters) -> (p, *state), pure
+
+
+CORE = {optimizer.rule: optimizer for optimizer in core.OPTIMIZERS.values()}
 
 
 def working_dtype(p: Tensor) -> torch.dtype:
@@ -40,7 +44,9 @@ def is_array(x: Tensor) -> bool:
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch gives it no type
 def step_in_core(rule: Rule, p: Tensor, g: Tensor, state: State) -> None:
     before = rule.State(*(as_in_core(name, state.get(name)) for name in rule.State._fields))
-    _, after = rule.step(p.detach().numpy(), g.detach().numpy(), before)
+    optimizer = CORE[type(rule)].from_groups([Group(rule, [0])], [p.detach().numpy()], [before])
+    optimizer.step([g.detach().numpy()])
+    (after,) = optimizer.states
     torch.autograd.graph.increment_version(p)  # autograd does not see what Cython writes
     for name, value in after._asdict().items():
         if name == "step":

@@ -1,4 +1,4 @@
-"""The adapter of rules with the reference's interface: the reference itself, and the core."""
+"""The adapter of rules with the reference's interface."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from stepgauge.reference import Array, Layer, Rule, Seen, init, step
 
 @dataclass
 class RuleTarget(Target):
-    """A rule with the reference's interface: the reference itself, and the core."""
+    """A rule with the reference's interface."""
 
     name: str
     factory: type[Rule]

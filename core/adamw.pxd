@@ -1,0 +1,5 @@
+from stepgauge.core.adam cimport AdamKernel
+
+
+cdef class AdamWKernel(AdamKernel):
+    pass
