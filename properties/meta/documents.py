@@ -27,10 +27,11 @@ def rules_table() -> str:
 
 def ports_in_words() -> str:
     """What the gauge is measured on, and how the measurement ends."""
+    constants = sum(hasattr(port, "only_with_constants") for port in LEGAL_PORTS)
     return _wrapped(
         f"{len(MISREADINGS) + len(HELD_OUT)} wrong ports of the {len(RULES)} rules, written without sight of the "
         f"checks, all diverge at the standard level; {len(LEGAL_PORTS)} legal ports, each with an order of operations "
-        "of its own, conform."
+        f"of its own, conform, {constants} of them only where no hyperparameter but lr moves in mid-run."
     )
 
 

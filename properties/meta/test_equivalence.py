@@ -128,7 +128,7 @@ def fresh_problems(rule: str, count: int) -> Iterator[Problem]:
 def _hyperparameters(rule: str, rng: np.random.Generator) -> Hyperparameters:
     """Any that the rule accepts."""
     while True:
-        drawn = {name: _value(rule, name, rng) for name in RULES[rule].hyperparameter_names()}
+        drawn: dict[str, Any] = {name: _value(rule, name, rng) for name in RULES[rule].hyperparameter_names()}
         try:
             RULES[rule](**drawn)
         except ValueError:

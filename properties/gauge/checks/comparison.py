@@ -118,7 +118,7 @@ def binding_steps(centre: Array) -> int:
 
     There a target has to be not finite where the rule is not; what a rule computes from NaN later is nobody's meaning.
     """
-    finite = np.isfinite(centre).all(axis=1)
+    finite: Array = np.isfinite(centre).all(axis=1)
     return len(finite) if finite.all() else int(np.argmin(finite)) + 1
 
 

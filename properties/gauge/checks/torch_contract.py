@@ -311,8 +311,8 @@ def pickled(bench: Bench) -> None:
 @contract("contract/gradient-untouched")
 def gradient_untouched(bench: Bench) -> None:
     """A step leaves p.grad as it was: with momentum and without, with decay and without, and where it maximizes."""
-    plain = {n: v for n, v in {"momentum": 0.0, "nesterov": False}.items() if n in bench.target.offers}
-    undecayed = {"weight_decay": 0.0} if "weight_decay" in bench.target.offers else {}
+    plain: dict[str, Any] = {n: v for n, v in {"momentum": 0.0, "nesterov": False}.items() if n in bench.target.offers}
+    undecayed: dict[str, Any] = {"weight_decay": 0.0} if "weight_decay" in bench.target.offers else {}
     for other in (bench, Bench(bench.context, **plain), Bench(bench.context, **undecayed), *bench.upward()):
         run = other.run()
         for t in range(3):
@@ -325,7 +325,7 @@ def gradient_untouched(bench: Bench) -> None:
 @contract("contract/gradient-not-kept")
 def gradient_not_kept(bench: Bench) -> None:
     """The state does not alias p.grad: zeroing gradients in place between steps changes nothing."""
-    undecayed = {"weight_decay": 0.0} if "weight_decay" in bench.target.offers else {}
+    undecayed: dict[str, Any] = {"weight_decay": 0.0} if "weight_decay" in bench.target.offers else {}
     for other in (bench, Bench(bench.context, **undecayed)):
         _require_own_state(other)
 

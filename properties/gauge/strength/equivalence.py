@@ -105,9 +105,10 @@ class Prover:
     def _is_refused(self, case: Case) -> bool:
         """Whether the rule refuses the hyperparameters of a path."""
         rules = [x for x in case.before.arguments if isinstance(x, Record) and issubclass(x.kind, Rule)]
+        following = Following(NONE, self.original.keys())
         try:
             for rule in rules:
-                Execution(case.path, self.original, Following(NONE, self.original.keys())).run(getattr_static(rule.kind, "check"), [rule])
+                Execution(case.path, self.original, following).run(getattr_static(rule.kind, "check"), [rule])
         except Refused:
             return True
         return False

@@ -376,7 +376,7 @@ def _recorded(case: Case) -> dict[str, Any]:
         ],
         "steps": [_recorded_step(case, t) for t in range(len(case.params))],
         "final_state": [
-            {name: x.ravel().tolist() for name, x in fields.items()}
+            {name: np.ravel(np.asarray(x)).tolist() for name, x in fields.items()}
             for fields in case.states.get(len(case.params) - 1, [])
         ],
     }

@@ -13,8 +13,9 @@ from stepgauge.properties.gauge.strength.mutants import Strength
 from stepgauge.properties.gauge.strength.resolution import COORDINATE, Resolution
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.meta.figures import Row, stored
+from stepgauge.properties.meta.misreadings import PORTS
 from stepgauge.properties.meta.reorderings import REORDERINGS
-from stepgauge.properties.meta.test_strength import PORTS, SEEDS
+from stepgauge.properties.meta.test_strength import SEEDS
 
 HORIZONS = ("float64", "float32", "long")  # the trajectory checks with columns of their own
 LEGAL_PORTS = (*PORTS, *REORDERINGS)

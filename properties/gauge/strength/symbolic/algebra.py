@@ -107,7 +107,8 @@ def add(a: Value, b: Value) -> Value:
         return atom(sympy.Function("plus")(*terms), shape, safe=False)
     facts: set[Fact] = _kept(a, b, "whole")
     if a.known("nonnegative") and b.known("nonnegative"):
-        facts |= {"nonnegative"} | (POSITIVE & (a.facts | b.facts))
+        facts.add("nonnegative")
+        facts |= POSITIVE & (a.facts | b.facts)
     return Value(a.finite + b.finite, shape=shape, facts=frozenset(facts))
 
 
@@ -254,7 +255,7 @@ def _candidates(name: str, a: Value, shape: Shape) -> tuple[Expression, ...]:
 def floor_quotient(a: Value, b: Value, quotient: Value) -> Value:
     """The quotient of whole numbers rounded down; of others, rounding decides what that is."""
     if a.known("whole") and b.known("whole"):
-        facts = COUNT if quotient.known("nonnegative") else ("whole",)
+        facts: frozenset[Fact] = COUNT if quotient.known("nonnegative") else frozenset({"whole"})
         return function("floor", [quotient], quotient.shape, facts, safe=quotient.is_safe)
     return function("floor of rounded", [a, b], quotient.shape, safe=False)
 
@@ -299,7 +300,8 @@ def linear(name: str, a: Value, shape: Shape, *further: Expression) -> Value:
 
 def split(term: Expression) -> tuple[Expression, Expression]:
     """The numbers and the arrays that a product consists of."""
-    numbers, arrays = [], []
+    numbers: list[Expression] = []
+    arrays: list[Expression] = []
     for factor in sympy.Mul.make_args(term):
         (arrays if _shape(factor) else numbers).append(factor)
     return sympy.Mul(*numbers), sympy.Mul(*arrays)

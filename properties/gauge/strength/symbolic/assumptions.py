@@ -88,7 +88,8 @@ def _given(rule: Record, gradient: Any, trees: Trees) -> Iterator[dict[str, Any]
         seen = symbol(layer, sympy.Symbol("g"), safe=True)
         gradients.append(Record(seen.kind, {**seen.values, "grad": atom(sympy.Symbol("g.grad"), SHAPE)}))
     state = _like(initial_states(rule, p, trees), None, "s")
-    pooled = None if rule.kind.pools_over == "nothing" else symbol(Sum, sympy.Symbol("pooled"), safe=True)
+    kind: type[Rule] = rule.kind
+    pooled = None if kind.pools_over == "nothing" else symbol(Sum, sympy.Symbol("pooled"), safe=True)
     for known in gradients:
         yield {"self": rule, "p": p, "g": known, "s": state, "pooled": pooled}
 
@@ -96,11 +97,12 @@ def _given(rule: Record, gradient: Any, trees: Trees) -> Iterator[dict[str, Any]
 def initial_states(rule: Record, p: Value, trees: Trees) -> list[Any]:
     """What `init` makes, on every path on which it refuses nothing."""
     found: list[Any] = []
+    following = Following(frozenset(), trees.keys())
     pending: list[dict[Expression, bool]] = [{}]
     while pending:
         path = Path(pending.pop())
         with suppress(Refused):
-            found.append(Execution(path, trees, Following(frozenset(), trees.keys())).run(getattr_static(rule.kind, "init"), [rule, p]))
+            found.append(Execution(path, trees, following).run(getattr_static(rule.kind, "init"), [rule, p]))
         pending += path.open()
     return found
 

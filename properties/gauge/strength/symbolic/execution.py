@@ -15,7 +15,14 @@ import sympy
 
 from stepgauge.properties.gauge.strength.symbolic.algebra import Expression
 from stepgauge.properties.gauge.strength.symbolic.functions import KNOWN
-from stepgauge.properties.gauge.strength.symbolic.operations import LIST, Following, Function, Operations, bound_symbol, named
+from stepgauge.properties.gauge.strength.symbolic.operations import (
+    LIST,
+    Following,
+    Function,
+    Operations,
+    bound_symbol,
+    named,
+)
 from stepgauge.properties.gauge.strength.symbolic.path import Path
 from stepgauge.properties.gauge.strength.symbolic.values import (
     Broken,

@@ -148,7 +148,7 @@ def fields_of(kind: type) -> tuple[str, ...]:
     named: Any = kind
     if hasattr(kind, "_fields"):
         return tuple(named._fields)
-    return tuple(f.name for f in sorted(fields(named), key=lambda f: f.kw_only))
+    return tuple(f.name for f in sorted(fields(named), key=lambda f: bool(f.kw_only)))
 
 
 def part(name: Expression, field: str) -> Expression:
