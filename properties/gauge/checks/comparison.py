@@ -118,8 +118,8 @@ def binding_steps(centre: Array) -> int:
 
     There a target has to be not finite where the rule is not; what a rule computes from NaN later is nobody's meaning.
     """
-    finite: Array = np.isfinite(centre).all(axis=1)
-    return len(finite) if finite.all() else int(np.argmin(finite)) + 1
+    finite = np.isfinite(centre).all(axis=1)
+    return len(centre) if finite.all() else int(np.argmin(finite)) + 1
 
 
 def shares_of(error: Array, allowed: Array) -> Array:

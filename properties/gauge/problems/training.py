@@ -60,7 +60,8 @@ def _values(recipe: Recipe, name: str) -> Iterator[Any]:
     held = [group.hyperparameters[name] for group in recipe.groups]
     off = off_value(recipe.rule, name)
     if all(isinstance(choices, tuple) for choices in known.drawn):
-        first, second = (tuple[Any, ...](choices) for choices in known.drawn)
+        pair: Any = known.drawn
+        first, second = pair
         yield from ((a, b) for a in first for b in second if (a, b) not in held)
         return
     for value in dict.fromkeys(known.drawn):
