@@ -74,7 +74,7 @@ def _without(target: Target, names: Collection[str]) -> Target:
 
 @check("trajectory/training")
 def training(context: Context) -> Finding:
-    """As in training, it follows the rule: schedulers move every real hyperparameter, lr is 0 at first or in between,
+    """As in training, it follows the rule: schedulers move hyperparameters, lr is 0 at first or in between,
     and gradients arrive in the memory of those before.
     """
     return _compare(context, context.training_problems(), "float64")
