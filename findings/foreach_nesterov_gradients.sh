@@ -15,7 +15,7 @@ def gradient_after_a_step(**options):
     p = torch.nn.Parameter(torch.ones(2))
     p.grad = torch.ones(2)
     torch.optim.SGD([p], lr=0.1, momentum=0.9, nesterov=True, **options).step()
-    return round(float(p.grad[0]), 6), round(float(p[0]), 6)
+    return round(p.grad[0].item(), 6), round(p.detach()[0].item(), 6)
 
 
 plain = gradient_after_a_step(foreach=False)

@@ -9,7 +9,9 @@ from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.tolerance.envelope import AMPLITUDE, ROUNDOFF, Reference, envelopes
-from stepgauge.properties.gauge.tolerance.stochastic import instrument_rule
+from stepgauge.properties.gauge.tolerance.runs import Apart, Runs
+from stepgauge.properties.gauge.tolerance.side_by_side import rule_side_by_side
+from stepgauge.properties.gauge.tolerance.stochastic import POOL, Run, instrument_rule
 from stepgauge.reference import RULES, SGD, SGDP, Lion
 
 
@@ -32,6 +34,48 @@ def test_float32_reference_lies_within_its_envelope(rule: str) -> None:
         got = make_target("the reference", RULES[rule], rule).run(problem, "float32")
         found = envelopes(problem, dialect, "float32")
         assert any(np.all(np.abs(got - e.centre) <= e.allowed("float32")) for e in found)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_runs_side_by_side_are_the_runs_alone(rule: str) -> None:
+    """But for the order in which a row of another array is summed; and none of them has to go alone."""
+    runs = [Run(1, arrays=AMPLITUDE), Run(2, arrays=AMPLITUDE), Run(1, scalars=AMPLITUDE), Run(3, AMPLITUDE, AMPLITUDE)]
+    text, arithmetic = instrument_rule(RULES[rule])
+    for problem in _problems(rule):
+        for dialect in RULES[rule].dialects:
+            alone = Reference(problem, problem.rule_groups(text, dialect), arithmetic, AMPLITUDE)
+            alone.run()
+            decisions = alone.decisions
+            together = rule_side_by_side(RULES[rule], dialect).trajectories(problem, runs, decisions)
+            assert together is not None
+            expected, swayed = alone.runs(runs, decisions)
+            assert np.allclose(
+                together[0], expected, rtol=1e-13, atol=1e-13 * np.nanmax(np.abs(expected)), equal_nan=True
+            )
+            assert together[1] == swayed
+
+
+def test_runs_that_use_up_their_noise_side_by_side_are_the_runs_alone() -> None:
+    group = ParameterGroup({**SGD.defaults(), "momentum": 0.9, "lr": 0.1}, (0,))
+    problem = Problem("sgd", (group,), [np.ones(POOL // 3)], [[np.ones(POOL // 3)]] * 3)
+    text, arithmetic = instrument_rule(SGD)
+    runs = [Run(1, arrays=AMPLITUDE), Run(2, AMPLITUDE, AMPLITUDE)]
+    alone = Reference(problem, problem.rule_groups(text, "torch"), arithmetic, AMPLITUDE).runs(runs, ())
+    together = rule_side_by_side(SGD, "torch").trajectories(problem, runs, ())
+    assert together is not None
+    assert np.array_equal(together[0], alone[0])
+
+
+def test_runs_that_part_where_nothing_is_recorded_go_alone() -> None:
+    values = Runs(np.array([[1.0], [-1.0]]))
+    with pytest.raises(Apart, match="runs part"):
+        bool(values > 0)
+    with pytest.raises(Apart, match="a number of its own"):
+        float(values)
+    with pytest.raises(Apart, match="an array of its own"):
+        np.asarray(values)
+    with pytest.raises(Apart, match=r"np\.cumsum"):
+        np.cumsum(values)
 
 
 def test_spread_of_one_product_is_its_roundoff() -> None:
@@ -99,9 +143,9 @@ def test_a_sign_is_no_regime() -> None:
 def test_the_sign_of_nan_is_nan_whatever_is_followed() -> None:
     _, arithmetic = instrument_rule(Lion)
     x = np.array([np.nan, 2.0, -0.0])
-    arithmetic.begin(0, 0.0, 0.0)
+    arithmetic.begin(Run())
     assert np.array_equal(arithmetic.sign(x), [np.nan, 1.0, 0.0], equal_nan=True)
-    arithmetic.begin(0, 0.0, 0.0, follow=arithmetic.decisions)
+    arithmetic.begin(Run(), follow=arithmetic.decisions)
     assert np.array_equal(arithmetic.sign(-x), [np.nan, 1.0, 0.0], equal_nan=True)
     assert arithmetic.swayed
 

@@ -26,6 +26,7 @@ from stepgauge.properties.gauge.errors import FOREIGN_ERRORS
 from stepgauge.properties.gauge.problems.problem import Problem, trajectory
 from stepgauge.properties.gauge.tolerance.envelope import Envelope, Reference, amplitude_of, every_continuation
 from stepgauge.properties.gauge.tolerance.reference_copies import FEEDING, copy_modules, file_of, source_of
+from stepgauge.properties.gauge.tolerance.side_by_side import side_by_side
 from stepgauge.properties.gauge.tolerance.stochastic import AnyArithmetic, instrument
 from stepgauge.reference import RULES, Array, Rule
 from stepgauge.reference.layers import LayerGradient
@@ -219,12 +220,17 @@ class EditableSource:
         arithmetic = AnyArithmetic()
         with self.edited(edits), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fed = {module: self.modules[module] for module in FEEDING}
-            rule, _ = instrument(RULES[problem.rule], lambda module, _: deepcopy(self.trees[module]), arithmetic, fed)
+            original, fed = RULES[problem.rule], {module: self.modules[module] for module in FEEDING}
+            rule, _ = instrument(original, self._tree, arithmetic, fed)
+            together = side_by_side(original, dialect, self._tree, fed)
             amplitude = amplitude_of(problem.rule, dtype)
             groups = problem.rule_groups(rule, dialect)
-            reference = Reference(problem, groups, arithmetic, amplitude, self.modules[DRIVER])
+            reference = Reference(problem, groups, arithmetic, amplitude, self.modules[DRIVER], together)
             return every_continuation(reference, *reference.envelope(), dtype)
+
+    def _tree(self, module: str, _: ast.Module) -> ast.Module:
+        """A module's tree as the edits in force have it."""
+        return deepcopy(self.trees[module])
 
     def hunks(self, edits: Sequence[Edit]) -> list[Hunk]:
         """The edits as replaced lines of the files."""

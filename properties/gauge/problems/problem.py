@@ -119,8 +119,8 @@ def move(groups: Sequence[Group], moved: Moved) -> list[Group]:
     return found
 
 
-def trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) -> Iterator[Array]:
-    """The parameters after each step, end to end, as the rules in `groups` compute them under a driver."""
+def steps(problem: Problem, groups: Sequence[Group], driver: Any = driver) -> Iterator[list[Any]]:
+    """The parameters after each step, as the rules in `groups` compute them under a driver."""
     layers = problem.layers
     params, states = list(problem.initial), driver.init(groups, problem.initial, layers)
     most = GROWN * len(states)
@@ -131,7 +131,12 @@ def trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) 
         params, states = driver.step(now, params, list(grads), states, layers, seen, maximize=problem.maximize)
         if t >= GROWTH_STEPS and t % 4 == 0 and _size(states) > most:
             raise ValueError("the state grows")
-        yield flatten(params)
+        yield params
+
+
+def trajectory(problem: Problem, groups: Sequence[Group], driver: Any = driver) -> Iterator[Array]:
+    """The same, end to end."""
+    return map(flatten, steps(problem, groups, driver))
 
 
 def _size(x: Any) -> int:

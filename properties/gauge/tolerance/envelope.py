@@ -13,7 +13,8 @@ import numpy as np
 
 from stepgauge.properties.gauge.problems.cache import cached
 from stepgauge.properties.gauge.problems.problem import Problem, distance, reference_trajectory
-from stepgauge.properties.gauge.tolerance.stochastic import Arithmetic, Decision, instrument_rule
+from stepgauge.properties.gauge.tolerance.side_by_side import SideBySide, rule_side_by_side
+from stepgauge.properties.gauge.tolerance.stochastic import Arithmetic, Decision, Run, instrument_rule
 from stepgauge.reference import RULES, Array, Group, driver
 
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
@@ -25,6 +26,7 @@ AMPLITUDE = FACTOR * ROUNDOFF["float32"]  # of the noise: a decision counts as s
 OF_ITERATIONS = {"float64": 2.0**-36, "float32": ROUNDOFF["float32"]}
 ARRAY_RUNS = 6
 SCALAR_RUNS = 4
+SILENT = Run()
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,23 @@ class Envelope:
 
 
 class Reference:
-    """An instrumented text on one problem: `groups` compute through `arithmetic`."""
+    """An instrumented text on one problem: `groups` compute through `arithmetic`, or several runs side by side."""
 
     def __init__(
-        self, problem: Problem, groups: Sequence[Group], arithmetic: Arithmetic, amplitude: float, driver: Any = driver
+        self,
+        problem: Problem,
+        groups: Sequence[Group],
+        arithmetic: Arithmetic,
+        amplitude: float,
+        driver: Any = driver,
+        side_by_side: SideBySide | None = None,
     ) -> None:
         self.problem, self.groups, self.driver = problem, groups, driver
         self.arithmetic, self.amplitude = arithmetic, amplitude
+        self.side_by_side = side_by_side
 
-    def run(
-        self, seed: int = 0, arrays: float = 0.0, scalars: float = 0.0, follow: Sequence[Decision] | None = None
-    ) -> Array:
-        self.arithmetic.begin(seed, arrays, scalars, follow)
+    def run(self, run: Run = SILENT, follow: Sequence[Decision] | None = None) -> Array:
+        self.arithmetic.begin(run, follow)
         return reference_trajectory(self.problem, self.groups, self.driver)
 
     @property
@@ -71,36 +78,42 @@ class Reference:
         """Those of the latest run."""
         return tuple(self.arithmetic.decisions)
 
+    def runs(self, runs: Sequence[Run], follow: Sequence[Decision]) -> tuple[Array, bool]:
+        """Runs that follow the same decisions, shape (runs, steps, size), and whether noise would sway one."""
+        if self.side_by_side is not None and (found := self.side_by_side.trajectories(self.problem, runs, follow)):
+            return found
+        made, swayed = [], False
+        for run in runs:
+            made.append(self.run(run, follow))
+            swayed |= self.arithmetic.swayed
+        return np.array(made), swayed
+
     def envelope(self, follow: Sequence[Decision] | None = None) -> tuple[Envelope, bool]:
         """The envelope of the run that follows these decisions, and whether noise would sway one of them."""
         centre = self.run(follow=follow)
         decisions = self.decisions
-        # Noise smaller than what is allowed might sway none of the decisions that a legal error sways.
-        swayed = self.amplitude < AMPLITUDE and any(self._swayed(seed, decisions) for seed in (1, 2, 3))
-        spread = {}
-        for kind, runs in (("arrays", ARRAY_RUNS), ("scalars", SCALAR_RUNS)):
-            deviations = []
-            for seed in range(1, runs + 1):
-                deviations.append(distance(self.run(seed, **{kind: self.amplitude}, follow=decisions), centre))
-                swayed |= self.arithmetic.swayed
-            # An error once made stays in the parameter, so the spread of a step holds from there on.
-            spread[kind] = np.maximum.accumulate(np.max(deviations, axis=0), axis=0) / self.amplitude
-        return Envelope(decisions, centre, **spread), swayed
-
-    def _swayed(self, seed: int, decisions: Sequence[Decision]) -> bool:
-        """Whether rounding of the largest legal size sways one of these decisions."""
-        self.run(seed, AMPLITUDE, AMPLITUDE, follow=decisions)
-        return self.arithmetic.swayed
+        runs = [Run(seed, arrays=self.amplitude) for seed in range(1, ARRAY_RUNS + 1)]
+        runs += [Run(seed, scalars=self.amplitude) for seed in range(1, SCALAR_RUNS + 1)]
+        if self.amplitude < AMPLITUDE:
+            # Noise smaller than what is allowed might sway none of the decisions that a legal error sways.
+            runs += [Run(seed, AMPLITUDE, AMPLITUDE) for seed in (1, 2, 3)]
+        made, swayed = self.runs(runs, decisions)
+        # An error once made stays in the parameter, so the spread of a step holds from there on.
+        arrays, scalars = (
+            np.maximum.accumulate(np.max(distance(part, centre), axis=0), axis=0) / self.amplitude
+            for part in (made[:ARRAY_RUNS], made[ARRAY_RUNS:][:SCALAR_RUNS])
+        )
+        return Envelope(decisions, centre, arrays, scalars), swayed
 
     def continuations(self, dtype: str) -> list[tuple[Decision, ...]]:
         """The sequences of decisions that rounding in this dtype can lead to."""
         amplitude = FACTOR * ROUNDOFF[dtype]
-        seen = [self._decided(0, 0.0)]
-        seen += [self._decided(seed, amplitude) for seed in range(1, ARRAY_RUNS + 1)]
+        seen = [self._decided(SILENT)]
+        seen += [self._decided(Run(seed, amplitude, amplitude)) for seed in range(1, ARRAY_RUNS + 1)]
         return list(dict.fromkeys(seen))
 
-    def _decided(self, seed: int, amplitude: float) -> tuple[Decision, ...]:
-        self.run(seed, amplitude, amplitude)
+    def _decided(self, run: Run) -> tuple[Decision, ...]:
+        self.run(run)
         return self.decisions
 
 
@@ -151,5 +164,7 @@ def _negligible(other: Envelope, nominal: Envelope, dtype: str) -> bool:
 @cached
 def _nominal(problem: Problem, dialect: str, amplitude: float) -> tuple[Reference, Envelope, bool]:
     rule, arithmetic = instrument_rule(RULES[problem.rule])
-    reference = Reference(problem, problem.rule_groups(rule, dialect), arithmetic, amplitude)
+    side_by_side = rule_side_by_side(RULES[problem.rule], dialect)
+    groups = problem.rule_groups(rule, dialect)
+    reference = Reference(problem, groups, arithmetic, amplitude, side_by_side=side_by_side)
     return reference, *reference.envelope()

@@ -51,11 +51,19 @@ class Decision(NamedTuple):
         return isinstance(self.outcome, bytes) and any(self.outcome)
 
 
+class Run(NamedTuple):
+    """A stochastic run: the seed of its noise and the amplitudes, of operations on arrays and on Python's numbers."""
+
+    seed: int = 0
+    arrays: float = 0.0
+    scalars: float = 0.0
+
+
 POOL = 1 << 16
 
 
 @lru_cache(maxsize=64)  # the seeds are few, and every run starts one anew
-def _pool(seed: int) -> tuple[Array, Any]:
+def pool_of(seed: int) -> tuple[Array, Any]:
     """Standard normal numbers, and the state that their generator is left in."""
     rng = np.random.default_rng(seed)
     return rng.standard_normal(POOL), rng.bit_generator.state
@@ -66,7 +74,7 @@ class Noise:
 
     def __init__(self, seed: int, amplitude: float) -> None:
         self.amplitude = amplitude
-        pool, state = _pool(seed)
+        pool, state = pool_of(seed)
         self.rng = np.random.default_rng(seed)
         self.rng.bit_generator.state = state
         self.pool = pool * amplitude
@@ -85,18 +93,22 @@ class Arithmetic:
     """What the instrumented text calls, and NumPy's stand-in there."""
 
     def __init__(self) -> None:
-        self.begin(0, 0.0, 0.0)
+        self.begin(Run())
 
-    def begin(self, seed: int, arrays: float, scalars: float, follow: Sequence[Decision] | None = None) -> None:
-        """Start a run with noise of these amplitudes, following the decisions of an earlier run if given."""
-        self.arrays = Noise(2 * seed, arrays)
-        self.scalars = Noise(2 * seed + 1, scalars)
+    def begin(self, run: Run, follow: Sequence[Decision] | None = None) -> None:
+        """Start a run, following the decisions of an earlier one if given."""
+        self.silent = run.arrays == run.scalars == 0  # then nothing is drawn
+        if not self.silent:
+            self.arrays = Noise(2 * run.seed, run.arrays)
+            self.scalars = Noise(2 * run.seed + 1, run.scalars)
         self.follow = follow
         self.decisions: list[Decision] = []
         self.swayed = False  # whether a decision came out other than the run was made to follow
 
     def blur(self, x: Any) -> Any:
         """x, wrong by one rounding."""
+        if self.silent:
+            return x
         if isinstance(x, NUMPY) and x.dtype.kind == "f":
             return np.multiply(x, 1 + self.arrays.draw(x.size).reshape(x.shape))
         if isinstance(x, float):
@@ -104,6 +116,8 @@ class Arithmetic:
         return x
 
     def operate(self, op: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+        if self.silent:
+            return op(a, b)
         if isinstance(b, NUMPY) and isinstance(a, float) and not isinstance(a, np.generic):
             a = a * (1 + float(self.arrays.draw(1)[0]))  # a scalar is rounded to the array's dtype first
         elif isinstance(a, NUMPY) and isinstance(b, float) and not isinstance(b, np.generic):
@@ -140,6 +154,8 @@ class Arithmetic:
 
     def sum(self, x: Array, **axes: Any) -> Any:
         """A sum in any order: each of its n terms is subject to about sqrt(n) roundings, and so is the whole."""
+        if self.silent:
+            return np.sum(x, **axes)
         n = x.size // max(1, np.sum(x, **axes).size)
         noise = self.arrays.draw(x.size).reshape(x.shape) + self.arrays.draw(1)[0]
         return np.sum(x * (1 + max(1, n) ** 0.5 * noise), **axes)
@@ -147,12 +163,18 @@ class Arithmetic:
     def matmul(self, a: Array, b: Array) -> Array:
         """A product of matrices in any order of summation: as `sum`, with noise of its own in each of its terms."""
         product = a @ b
+        if self.silent:
+            return product
         terms = np.sqrt((a * a) @ (b * b))  # the size of a sum of terms, each with a random sign
         inner, outer = (self.arrays.draw(product.size).reshape(product.shape) for _ in range(2))
         return product + a.shape[1] ** 0.5 * (terms * inner + product * outer)
 
     def sqrt(self, x: Any) -> Any:
         return self.blur(np.sqrt(x))
+
+    def to_float(self, x: Any) -> Any:
+        """What `float` does to what it is called with."""
+        return float(x)
 
     def __getattr__(self, name: str) -> Any:
         if name in EXACT or isinstance(getattr(np, name, None), type):
@@ -204,7 +226,10 @@ class _Instrument(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if isinstance(node.func, ast.Attribute) and node.func.attr in METHODS and ast.unparse(node.func.value) != "np":
             raise TypeError(f"line {node.lineno}: write np.{node.func.attr}(x), so that the operation is seen")
-        return self.generic_visit(node)
+        self.generic_visit(node)
+        if self.function and isinstance(node.func, ast.Name) and node.func.id == "float":
+            return _call("_float", *node.args)
+        return node
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         place = f"{ast.unparse(node)} in {self.function}"
@@ -243,6 +268,7 @@ def instrument(
         "_operate": arithmetic.operate,
         "_matmul": arithmetic.matmul,
         "_decide": arithmetic.decide,
+        "_float": arithmetic.to_float,
         "_operators": {op.__name__: function for op, function in OPERATORS.items()},
     }
     imported = {"numpy": arithmetic, **(stand_ins or {})}
