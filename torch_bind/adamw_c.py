@@ -8,7 +8,7 @@ from torch.optim.optimizer import ParamsT
 from stepgauge import reference
 from stepgauge.torch_bind.adamw import AdamW, adamw
 from stepgauge.torch_bind.critical import Critical, aggregate
-from stepgauge.torch_bind.critical_buffer import Buffer
+from stepgauge.torch_bind.critical_buffer import Buffer, norm
 from stepgauge.torch_bind.in_torch import Pooled
 
 
@@ -42,7 +42,8 @@ def adamw_c(
     """The parameter and the state after one step; pure."""
     buffer = Buffer(critical_sum, critical_gradients, critical_keys, critical_norms, critical_order, critical_rounded)
     kappa = kappa if dialect == "published" else 1.0
-    u, buffer = aggregate(g, g, buffer, pooled, aggr, kappa, decay, synced, dialect)
+    own = norm(g)
+    u, buffer = aggregate(g, own, pooled.total if synced else own, buffer, aggr, kappa, decay, dialect)
     state = (step, exp_avg, exp_avg_sq, max_exp_avg_sq)
     moved = adamw(p, u, *state, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
     return *moved, *buffer

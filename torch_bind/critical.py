@@ -6,7 +6,6 @@ from torch import Tensor
 
 from stepgauge.torch_bind import critical_buffer
 from stepgauge.torch_bind.critical_buffer import Buffer, aggregated, inserted, norm
-from stepgauge.torch_bind.in_torch import Pooled
 from stepgauge.torch_bind.optimizer import RuleOptimizer
 from stepgauge.torch_bind.state import STEP, Fields
 
@@ -15,18 +14,16 @@ BASE = 3  # the most fields of a base rule that the core's kernel looks at
 
 def aggregate(
     g: Tensor,  # the gradient as it is stored
-    raw: Tensor,  # as it came
+    weight: Tensor,  # at least its norm, shape (), float64
+    key: Tensor,  # the norm by which it is kept, likewise
     buffer: Buffer,
-    pooled: Pooled,  # the norms of the group's raw gradients
     aggr: str,
     kappa: float,
     decay: float,
-    synced: bool,
     dialect: str,
 ) -> tuple[Tensor, Buffer]:
     """The gradient aggregated with the buffer as it stands, and the buffer after it."""
-    key = pooled.total if synced else norm(raw)
-    return aggregated(g, buffer, aggr, kappa, dialect), inserted(buffer, key, g, decay, dialect)
+    return aggregated(g, buffer, aggr, kappa, dialect), inserted(buffer, key, g, weight, decay, dialect)
 
 
 def norm_of_gradient(p: Tensor, g: Tensor, *state: Tensor | None, **hyperparameters: object) -> Tensor:
@@ -42,9 +39,9 @@ class Critical(RuleOptimizer):
 
     @classmethod
     def fields(cls, rule: Any) -> Fields:
-        return {**cls.base.fields(rule.base), **critical_buffer.FIELDS}
+        return {**cls.base.fields(rule), **critical_buffer.FIELDS}
 
     @classmethod
     def core_fields(cls, rule: Any) -> list[str | None]:
-        own: list[str | None] = [n if make else None for n, make in cls.base.fields(rule.base).items() if n != STEP]
+        own: list[str | None] = [n if make else None for n, make in cls.base.fields(rule).items() if n != STEP]
         return [*own, *[None] * (BASE - len(own)), *critical_buffer.NAMES]

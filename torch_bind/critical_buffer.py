@@ -23,7 +23,7 @@ class Buffer(NamedTuple):
     sum: Tensor  # of the gradients, as p
     gradients: Tensor  # shape (C, *p.shape), else as p; zeros where empty
     keys: Tensor  # shape (C,), float64, as the next
-    norms: Tensor  # of the gradients
+    norms: Tensor  # bounds on those of the gradients
     order: Tensor  # shape (C,), int64
     rounded: Tensor  # shape (1,), float64: what the core has rounded in the sum since it was taken
 
@@ -81,7 +81,7 @@ def aggregated(g: Tensor, buffer: Buffer, aggr: str, kappa: float, dialect: str)
     return torch.where(size > 0, all_over[aggr], g)
 
 
-def inserted(buffer: Buffer, key: Tensor, g: Tensor, decay: float, dialect: str) -> Buffer:
+def inserted(buffer: Buffer, key: Tensor, g: Tensor, weight: Tensor, decay: float, dialect: str) -> Buffer:
     """The buffer once a gradient has entered, or not, and the keys have decayed."""
     find = {"published": _weakest_of_all, "released": _first_of_the_heap, "released_eff": _first_smallest}
     slot, order, enters, evicts = find[dialect](buffer, key)
@@ -91,9 +91,9 @@ def inserted(buffer: Buffer, key: Tensor, g: Tensor, decay: float, dialect: str)
         total = torch.where(enters, torch.where(evicts, total + g - evicted, total + g), total)
     else:
         total = gradients.sum(0)
-    here = (torch.arange(len(order), device=order.device) == slot) & enters
-    keys = torch.where(here, key, buffer.keys) * decay
-    norms = torch.where(here, norm(g), buffer.norms)
+    is_new = (torch.arange(len(order), device=order.device) == slot) & enters
+    keys = torch.where(is_new, key, buffer.keys) * decay
+    norms = torch.where(is_new, weight, buffer.norms)
     return Buffer(total, gradients, keys, norms, order, torch.zeros_like(buffer.rounded))
 
 

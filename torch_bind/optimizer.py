@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import fields as fields_of
 from typing import Any, ClassVar, NamedTuple, overload
 
 import torch
@@ -19,6 +18,7 @@ from stepgauge.torch_bind.state import STEP, Fields, State, begun, missing, unse
 
 Hyperparameters = tuple[Any, ...]
 OPTIONS = ("maximize", "foreach", "capturable")
+ROUNDING = 1e-12  # of rates and decays, which are of the order of 1 at most
 
 
 class Setting(NamedTuple):
@@ -119,12 +119,12 @@ class RuleOptimizer(Optimizer, ABC):
         return self._settings
 
     def _setting(self, values: Hyperparameters) -> Setting:
-        """Ranges are not checked again: rounding may take a schedule that ends at 0, like LinearLR, just below it."""
+        """The rule with a group's values, which a schedule may have moved: raises ValueError if out of range."""
         named = dict(zip(self._names(), values, strict=True))
-        named["dialect"] = self.rule.canonical_dialect(named["dialect"])
-        rule = object.__new__(self.rule)
-        for field in fields_of(self.rule):
-            object.__setattr__(rule, field.name, named[field.name])
+        lr = named["lr"]
+        rule = self.rule(**{name: _rounded(name, value) for name, value in named.items()})
+        if isinstance(lr, Tensor):
+            object.__setattr__(rule, "lr", lr.reshape(()))  # as it is: to look at its value, the host would wait
         return Setting(values, rule, self.fields(rule), self.core_fields(rule))
 
     # --- the step
@@ -294,6 +294,13 @@ class RuleOptimizer(Optimizer, ABC):
         finally:
             before.remove()
             after.remove()
+
+
+def _rounded(name: str, value: Any) -> Any:
+    """A value that rounding may have taken out of its range: a schedule that ends at 0, like LinearLR, just below it."""
+    if isinstance(value, Tensor):
+        return 0.0
+    return 0.0 if name in ("lr", "weight_decay") and -ROUNDING < value < 0 else value
 
 
 def _plain(value: Any) -> Any:

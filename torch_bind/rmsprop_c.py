@@ -7,7 +7,7 @@ from torch.optim.optimizer import ParamsT
 
 from stepgauge import reference
 from stepgauge.torch_bind.critical import Critical, aggregate
-from stepgauge.torch_bind.critical_buffer import Buffer
+from stepgauge.torch_bind.critical_buffer import Buffer, norm
 from stepgauge.torch_bind.in_torch import Pooled
 from stepgauge.torch_bind.rmsprop import RMSprop, rmsprop
 
@@ -43,7 +43,8 @@ def rmsprop_c(
     """The parameter and the state after one step; pure."""
     buffer = Buffer(critical_sum, critical_gradients, critical_keys, critical_norms, critical_order, critical_rounded)
     kappa = kappa if dialect == "published" else 1.0
-    u, buffer = aggregate(g, g, buffer, pooled, aggr, kappa, decay, synced, dialect)
+    own = norm(g)
+    u, buffer = aggregate(g, own, pooled.total if synced else own, buffer, aggr, kappa, decay, dialect)
     state = (step, square_avg, grad_avg, momentum_buffer)
     base = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "centered": centered}
     return *rmsprop(p, u, *state, lr=lr, **base), *buffer

@@ -7,7 +7,7 @@ from torch.optim.optimizer import ParamsT
 
 from stepgauge import reference
 from stepgauge.torch_bind.critical import Critical, aggregate
-from stepgauge.torch_bind.critical_buffer import Buffer
+from stepgauge.torch_bind.critical_buffer import Buffer, norm
 from stepgauge.torch_bind.in_torch import Pooled
 from stepgauge.torch_bind.sgd import SGD, sgd
 
@@ -38,8 +38,11 @@ def sgd_c(
 ) -> tuple[Tensor | None, ...]:
     """The parameter and the state after one step; pure."""
     buffer = Buffer(critical_sum, critical_gradients, critical_keys, critical_norms, critical_order, critical_rounded)
-    d = g + weight_decay * p
-    u, buffer = aggregate(d, g, buffer, pooled, aggr, kappa, decay, synced, dialect)
+    own = norm(g)
+    weight = own + weight_decay * norm(p) if weight_decay else own
+    u, buffer = aggregate(
+        g + weight_decay * p, weight, pooled.total if synced else own, buffer, aggr, kappa, decay, dialect
+    )
     momentum = 0.0 if kappa == 0 and dialect != "published" else momentum
     heavy = {"momentum": momentum, "dampening": dampening, "nesterov": nesterov}
     return *sgd(p, u, momentum_buffer, lr=lr, weight_decay=0.0, **heavy), *buffer
