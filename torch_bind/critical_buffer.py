@@ -105,7 +105,7 @@ def _weakest_of_all(buffer: Buffer, key: Tensor) -> Found:
     listed, size, full, at = _listed(buffer)
     last = len(listed) - 1
     weakest = last - listed.flip(0).argmin()
-    enters = key.isfinite() & (~full | (_pick(listed, weakest) < key))
+    enters = key.isfinite() & (full.logical_not() | (_pick(listed, weakest) < key))
     place = torch.where(full, weakest, size)
     evicts = full & enters
     moved_up = torch.where(at == last, place, at + (at >= place))
@@ -116,7 +116,7 @@ def _first_smallest(buffer: Buffer, key: Tensor) -> Found:
     """The first of the smallest keys is overwritten; NaN counts as the smallest, and is never overwritten."""
     listed, size, full, _ = _listed(buffer)
     weakest = listed.argmin()
-    enters = ~full | (_pick(listed, weakest) < key)
+    enters = full.logical_not() | (_pick(listed, weakest) < key)
     return torch.where(full, weakest, size), buffer.order, enters, full & enters
 
 
@@ -124,18 +124,18 @@ def _first_of_the_heap(buffer: Buffer, key: Tensor) -> Found:
     """What leaves is the smallest of one too many; who may enter is up to the first, which need not be."""
     listed, size, full, _ = _listed(buffer)
     capacity = len(listed)
-    refused = full & ~(listed[:1].squeeze(0) < key)
+    refused = full & (_first(listed) < key).logical_not()
     counted = size + (key >= 0)
     at = torch.arange(capacity + 1, device=listed.device)
-    heap = torch.where(at == size, key, torch.cat([listed, listed[:1]]))
-    owners = torch.where(at == size, capacity, torch.cat([buffer.order, buffer.order[:1]]))
+    heap = torch.where(at == size, key, torch.cat([listed, listed.narrow(0, 0, 1)]))
+    owners = torch.where(at == size, capacity, torch.cat([buffer.order, buffer.order.narrow(0, 0, 1)]))
     for start in reversed(range((capacity + 1) // 2)):
         heap, owners = _sunk(heap, owners, counted, start)
     evicts = counted > capacity
-    slot = torch.where(evicts, owners[:1].squeeze(0), _pick(buffer.order, size.clamp(max=capacity - 1)))
-    kept = torch.where(evicts, owners[1:], owners[:-1])
+    slot = torch.where(evicts, _first(owners), _pick(buffer.order, size.clamp(max=capacity - 1)))
+    kept = torch.where(evicts, owners.narrow(0, 1, capacity), owners.narrow(0, 0, capacity))
     order = torch.where(kept == capacity, slot, kept)
-    enters = ~refused & (key >= 0)
+    enters = refused.logical_not() & (key >= 0)
     return slot.clamp(max=capacity - 1), torch.where(refused, buffer.order, order), enters, evicts & enters
 
 
@@ -146,7 +146,7 @@ def _sunk(heap: Tensor, owners: Tensor, counted: Tensor, start: int) -> tuple[Te
     for _ in range((len(heap) // (start + 1)).bit_length()):
         left, right = 2 * place + 1, 2 * place + 2
         first, second, own = _pick(heap, left), _pick(heap, right), _pick(heap, place)
-        child = torch.where((right < counted) & ~(first < second), right, left)
+        child = torch.where((right < counted) & (first < second).logical_not(), right, left)
         sinks = (child < counted) & (_pick(heap, child) <= own)
         swapped = torch.where(at == place, child, torch.where(at == child, place, at))
         swapped = torch.where(sinks, swapped, at).clamp(max=len(heap) - 1)
@@ -159,6 +159,10 @@ def _listed(buffer: Buffer) -> Found:
     listed = buffer.keys.gather(0, buffer.order)
     size = (listed != EMPTY).sum()
     return listed, size, size == len(listed), torch.arange(len(listed), device=listed.device)
+
+
+def _first(x: Tensor) -> Tensor:
+    return x.narrow(0, 0, 1).squeeze(0)
 
 
 def _pick(x: Tensor, at: Tensor) -> Tensor:

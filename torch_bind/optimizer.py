@@ -297,7 +297,7 @@ class RuleOptimizer(Optimizer, ABC):
 
 
 def _rounded(name: str, value: Any) -> Any:
-    """A value that rounding may have taken out of its range: a schedule that ends at 0, like LinearLR, just below it."""
+    """A value without what rounding makes of a schedule that ends at 0: LinearLR's goes just below it."""
     if isinstance(value, Tensor):
         return 0.0
     return 0.0 if name in ("lr", "weight_decay") and -ROUNDING < value < 0 else value
