@@ -9,7 +9,7 @@ from torch.optim.optimizer import ParamsT
 from stepgauge import reference
 from stepgauge.torch_bind.in_torch import Pooled, unsharded
 from stepgauge.torch_bind.optimizer import RuleOptimizer
-from stepgauge.torch_bind.state import Fields, counter, ones, zeros
+from stepgauge.torch_bind.state import Fields, counter, working_dtype, zeros
 
 
 def adai(
@@ -59,6 +59,14 @@ def ratio(v_hat: Tensor, v_bar: Tensor, dialect: str) -> Tensor:
     """v_hat / v_bar; no coordinate stands out where all are zero."""
     relative = v_hat / v_bar.to(v_hat.dtype)
     return relative if dialect == "released" else torch.where(v_bar == 0, 0, relative)
+
+
+def empty_product(p: Tensor, rule: reference.Adai) -> Tensor:
+    """Ones as p, in the dtype of the mathematics; raises ValueError if that takes the largest inertia for 1."""
+    dtype = working_dtype(p)
+    if rule.eps <= torch.finfo(dtype).eps / 4:
+        raise ValueError(f"Invalid eps: {rule.eps} (1 - eps rounds to 1 in {str(dtype).removeprefix('torch.')})")
+    return torch.ones_like(p, dtype=dtype)
 
 
 def sum_of_v_hat(
@@ -136,4 +144,4 @@ class Adai(RuleOptimizer):
 
     @classmethod
     def fields(cls, rule: reference.Adai) -> Fields:
-        return {"step": counter, "exp_avg": zeros, "exp_avg_sq": zeros, "beta1_prod": ones}
+        return {"step": counter, "exp_avg": zeros, "exp_avg_sq": zeros, "beta1_prod": empty_product}

@@ -6,10 +6,10 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from stepgauge import reference
-from stepgauge.torch_bind.adai import ratio, second_moment, sum_of_v_hat
+from stepgauge.torch_bind.adai import empty_product, ratio, second_moment, sum_of_v_hat
 from stepgauge.torch_bind.in_torch import Pooled
 from stepgauge.torch_bind.optimizer import RuleOptimizer
-from stepgauge.torch_bind.state import Fields, counter, ones, zeros
+from stepgauge.torch_bind.state import Fields, counter, zeros
 
 
 def adaiv2(
@@ -102,4 +102,4 @@ class AdaiV2(RuleOptimizer):
 
     @classmethod
     def fields(cls, rule: reference.AdaiV2) -> Fields:
-        return {"step": counter, "exp_avg": zeros, "exp_avg_sq": zeros, "beta1_prod": ones}
+        return {"step": counter, "exp_avg": zeros, "exp_avg_sq": zeros, "beta1_prod": empty_product}

@@ -30,10 +30,6 @@ def zeros(p: Tensor, rule: Rule) -> Tensor:
     return torch.zeros_like(p, dtype=working_dtype(p))
 
 
-def ones(p: Tensor, rule: Rule) -> Tensor:
-    return torch.ones_like(p, dtype=working_dtype(p))
-
-
 def unset(p: Tensor, rule: Rule) -> Tensor:
     """Room for what the first step makes."""
     return torch.empty_like(p, dtype=working_dtype(p))
@@ -58,7 +54,7 @@ def _first(make: Make | None) -> Make | None:
 
 def shape_of(make: Make | None, p: Tensor, rule: Rule) -> torch.Size:
     """The shape of a field."""
-    if make in (None, zeros, ones, unset):
+    if make in (None, zeros, unset):
         return p.shape
     return make(p.detach().to("meta"), rule).shape if make else p.shape
 
