@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from stepgauge import torch_bind
 from stepgauge.properties.layers.torch_cases import (
     CASES,
+    LAUNCHES,
     OF_EACH,
     SHAPES,
     assert_same,
@@ -201,38 +202,6 @@ def test_the_pure_function_stays_on_its_device(name: str, shape: tuple[int, ...]
         assert p.device.type == "cuda"
         for field, x in zip(fields, state, strict=True):
             assert x is None or x.device.type == ("cpu" if field == "step" else "cuda"), field
-
-
-LAUNCHES = {  # for one parameter of two axes, scalars on the CPU among them; what is added, every parameter pays for
-    "sgd": 4,
-    "sgd, momentum": 5,
-    "sgd, nesterov": 7,
-    "adam": 27,
-    "adam, amsgrad": 26,
-    "adamw": 26,
-    "rmsprop": 12,
-    "rmsprop, centered": 17,
-    "adamp": 81,
-    "adamp, nesterov": 84,
-    "adamp, by layer": 81,
-    "adamp, by row": 81,
-    "sgdp": 61,
-    "sgdp, nesterov": 60,
-    "sgdp, released": 58,
-    "fsgdm": 16,
-    "fsgdm, released": 16,
-    "lion": 13,
-    "adai": 45,
-    "adai, decoupled": 39,
-    "adaiv2": 44,
-    "sgd_c": 74,
-    "sgd_c, released": 218,
-    "sgd_c, eff": 48,
-    "rmsprop_c": 71,
-    "adam_c": 89,
-    "adam_c, bypassed": 72,
-    "adamw_c": 87,
-}
 
 
 @every_case

@@ -42,6 +42,37 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw_c": ("adamw_c", {"lr": 0.1, "topC": 2, "aggr": "mid", "decay": 1.0}),
 }
 OF_EACH = {rule: name for name, (rule, _) in reversed(CASES.items())}  # one case of each rule
+# Operators for one parameter of two axes, scalars on the CPU among them: what is added, every parameter pays for.
+LAUNCHES = {
+    "sgd": 4,
+    "sgd, momentum": 5,
+    "sgd, nesterov": 7,
+    "adam": 27,
+    "adam, amsgrad": 26,
+    "adamw": 26,
+    "rmsprop": 12,
+    "rmsprop, centered": 17,
+    "adamp": 81,
+    "adamp, nesterov": 84,
+    "adamp, by layer": 81,
+    "adamp, by row": 81,
+    "sgdp": 61,
+    "sgdp, nesterov": 60,
+    "sgdp, released": 58,
+    "fsgdm": 16,
+    "fsgdm, released": 16,
+    "lion": 13,
+    "adai": 45,
+    "adai, decoupled": 39,
+    "adaiv2": 44,
+    "sgd_c": 74,
+    "sgd_c, released": 218,
+    "sgd_c, eff": 48,
+    "rmsprop_c": 71,
+    "adam_c": 89,
+    "adam_c, bypassed": 72,
+    "adamw_c": 87,
+}
 SHAPES = [(), (5,), (4, 6), (1, 40), (40, 1), (3, 4, 2, 2)]
 
 
