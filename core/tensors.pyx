@@ -179,19 +179,21 @@ cdef class Plan(Optimizer):
 
     def step(self, Py_ssize_t threads=1):
         """Step along the gradients that `holds` has taken."""
-        cdef Py_ssize_t i, k, first = 0
+        cdef Py_ssize_t i, k, first = 0, most = 0
         cdef Tensor* x
         for k in range(len(self._kernels)):
             for i in range(first, self._ends[k]):
                 x = &self._tensors[i]
+                if x.storage == BFLOAT16 or x.climbs:
+                    most = max(most, x.size)
                 x.step = <long long>self.known[i].counter[0] if self.known[i].counter else 0
                 (<Kernel>self._kernels[k]).attend(x)
             first = self._ends[k]
         if threads > self.threads:
             self._rooms = None  # there is one for each thread
         self.threads = threads
-        if any([self._tensors[i].climbs or self._tensors[i].storage == BFLOAT16 for i in range(self._count)]):
-            make_rooms(self, max([self._tensors[i].size for i in range(self._count)]))
+        if most:
+            make_rooms(self, most)
         carry_out(self)
         for i in range(self._count):
             if self.known[i].counter:

@@ -1,7 +1,7 @@
 """The step of tensors that the core does not take: one pure function for each rule, on any device."""
 
 from collections.abc import Callable
-from functools import cache
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -48,19 +48,34 @@ def keywords(rule: Rule) -> dict[str, Any]:
     return rule.hyperparameters() | dialect
 
 
-def step(update: Update, pooling: Pooling, batches: list[Batch], *, compiled: bool) -> list[list[list[Any]]]:
+Step = Callable[[Update, Pooling, list[Batch]], list[list[list[Any]]]]
+
+
+def step(update: Update, pooling: Pooling, batches: list[Batch], compiled: Step | None) -> list[list[list[Any]]]:
     """Step parameters and state in place; of each batch and parameter, the fields of its state afterwards."""
-    if not compiled:
+    if compiled is None:
         return _step(update, pooling, batches)
     for batch in batches:  # a number would be compiled for, and each new rate anew
         lr = batch.hyperparameters["lr"]
         batch.hyperparameters["lr"] = lr if isinstance(lr, Tensor) else torch.tensor(lr, dtype=torch.float64)
-    return _compiled()(update, pooling, batches)
+    return compiled(update, pooling, batches)
 
 
-@cache
-def _compiled() -> Callable[..., list[list[list[Any]]]]:
-    return torch.compile(_step, fullgraph=True, dynamic=False)
+def compiled_step() -> Step:
+    """The step as one graph, of an optimizer of its own: how often code is compiled anew is limited.
+
+    Past the limit, which other parameters having gradients in each step would reach, it is stepped uncompiled.
+    """
+    own = FunctionType(_step.__code__.replace(), _step.__globals__)  # the compiler tells code by its identity
+    compiled: Step = torch.compile(own, fullgraph=True, dynamic=False)
+
+    def stepped(update: Update, pooling: Pooling, batches: list[Batch]) -> list[list[list[Any]]]:
+        try:
+            return compiled(update, pooling, batches)
+        except torch._dynamo.exc.FailOnRecompileLimitHit:  # before anything is stepped
+            return _step(update, pooling, batches)
+
+    return stepped
 
 
 def _step(update: Update, pooling: Pooling, batches: list[Batch]) -> list[list[list[Any]]]:

@@ -55,6 +55,7 @@ class RuleOptimizer(Optimizer, ABC):
     counts_from: ClassVar[int] = 0  # where other packages begin that count steps in the group
     _plan: Plan | None = None  # of the last step, if the core took all of it
     _settings: tuple[Setting, ...] = ()
+    _compiled: in_torch.Step | None = None
 
     def __init__(self, params: ParamsT, **defaults: Any) -> None:
         self._check(defaults)
@@ -252,13 +253,15 @@ class RuleOptimizer(Optimizer, ABC):
                 params, grads = [one.p for one in mine], [one.g for one in mine]
                 hyperparameters = in_torch.keywords(setting.rule)
                 batches.append(in_torch.Batch(params, grads, values, hyperparameters, group["maximize"]))
-                owners.append((setting.fields, params))
+                owners.append((setting, params))
                 compiled = compiled or group["foreach"] is True
+        if compiled and self._compiled is None:
+            self._compiled = in_torch.compiled_step()
         pooling = in_torch.Pooling(type(self).statistic, self.rule.pools_over)
-        stepped = in_torch.step(type(self).update, pooling, batches, compiled=compiled)
-        for (fields, params), after in zip(owners, stepped, strict=True):
+        stepped = in_torch.step(type(self).update, pooling, batches, self._compiled if compiled else None)
+        for (setting, params), after in zip(owners, stepped, strict=True):
             for p, values in zip(params, after, strict=True):
-                for name, value in zip(fields, values, strict=True):
+                for name, value in zip(setting.fields, values, strict=True):
                     if value is not None and (p not in self.state or name not in self.state[p]):
                         self.state[p][name] = unset(p, setting.rule).copy_(value)
 
@@ -266,7 +269,7 @@ class RuleOptimizer(Optimizer, ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._plan, self._settings = None, ()
+        self._plan, self._settings, self._compiled = None, (), None
         for group in self.param_groups:  # a checkpoint may come from an optimizer without some of our options
             for name in (*self._names(), *OPTIONS):
                 group.setdefault(name, self.defaults.get(name))

@@ -56,7 +56,14 @@ def shape_of(make: Make | None, p: Tensor, rule: Rule) -> torch.Size:
     """The shape of a field."""
     if make in (None, zeros, unset):
         return p.shape
-    return make(p.detach().to("meta"), rule).shape if make else p.shape
+    assert make is not None
+    key = make, p.shape, getattr(rule, "topC", None)
+    if key not in _SHAPES:
+        _SHAPES[key] = make(p.detach().to("meta"), rule).shape
+    return _SHAPES[key]
+
+
+_SHAPES: dict[tuple[Make, torch.Size, int | None], torch.Size] = {}  # of fields whose shape is not the parameter's
 
 
 def taken_over(make: Make | None, value: Any, p: Tensor, rule: Rule, on_device: bool) -> Tensor:

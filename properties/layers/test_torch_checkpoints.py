@@ -344,15 +344,21 @@ def test_a_parameter_resized_between_steps_is_refused_before_anything_moves(name
     optimizer.step()
 
 
+def quantised() -> Any:
+    return Parameter(torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), requires_grad=False)
+
+
 BAD_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "complex": (lambda: Parameter(torch.ones(3, dtype=torch.complex64)), TypeError, "does not step complex parameters"),
     "integer": (lambda: Parameter(torch.ones(3, dtype=torch.int64), requires_grad=False), TypeError, "torch.int64"),
+    "quantised": (quantised, TypeError, "torch.qint8 parameters"),
     "sparse": (lambda: Parameter(torch.eye(3).to_sparse()), TypeError, "torch.sparse_coo parameters: make them dense"),
 }
 
 
 @every_rule
 @pytest.mark.parametrize("kind", BAD_PARAMETERS)
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated, and here all the same
 def test_a_parameter_that_no_step_could_step_is_refused_at_once(name: str, kind: str) -> None:
     make, error, message = BAD_PARAMETERS[kind]
     with pytest.raises(error, match=message):

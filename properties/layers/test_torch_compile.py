@@ -102,7 +102,7 @@ def eager_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mathematics of a compiled step without the compiler, whose rounding is a matter of its own."""
     from stepgauge.torch_bind import in_torch
 
-    monkeypatch.setattr(in_torch, "_compiled", lambda: in_torch._step)
+    monkeypatch.setattr(in_torch, "compiled_step", lambda: in_torch._step)
 
 
 @pytest.mark.slow
@@ -136,6 +136,23 @@ def test_compiled_mathematics_are_the_mathematics(name: str, how: str, dtype: to
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2 + (
         how == "compiled"
     )  # the first step's, the others'
+
+
+@pytest.mark.slow
+@compiles
+def test_past_the_limit_of_compilations_it_steps_all_the_same() -> None:
+    """Here each step has other parameters with gradients, for which it would be compiled anew."""
+    params, twins = ([parameter(2, dtype=torch.float16, seed=i) for i in range(5)] for _ in range(2))
+    ours, plain = build("sgd", params, foreach=True), build("sgd", twins)
+    for seed in range(1, 14):
+        for own in (params, twins):
+            feed(own, seed)
+            for i, p in enumerate(own):
+                p.grad = p.grad if seed >> i & 1 else None
+        ours.step()
+        plain.step()
+    for p, q in zip(params, twins, strict=True):
+        torch.testing.assert_close(p, q)
 
 
 @pytest.mark.slow
