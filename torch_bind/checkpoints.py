@@ -6,18 +6,17 @@ fields differ here and there, and steps are counted as Python numbers, by some i
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.optim.optimizer import StateDict
 
 from stepgauge.torch_bind.state import STEP, Fields, counter, missing, shape_of, taken_over, unset
 
-if TYPE_CHECKING:
-    from stepgauge.torch_bind.optimizer import RuleOptimizer
+Bound = Any  # a RuleOptimizer, whose module imports this one
 
 
-def converted(optimizer: "RuleOptimizer", loaded: StateDict) -> StateDict:
+def converted(optimizer: Bound, loaded: StateDict) -> StateDict:
     """A state dictionary in our terms.
 
     Raises:
@@ -43,14 +42,14 @@ def converted(optimizer: "RuleOptimizer", loaded: StateDict) -> StateDict:
 
 
 def _parameters(
-    optimizer: "RuleOptimizer", loaded: StateDict
+    optimizer: Bound, loaded: StateDict
 ) -> Iterator[tuple[str, Any, Tensor, dict[str, Any], dict[str, Any]]]:
     for k, (theirs, ours) in enumerate(zip(loaded["param_groups"], optimizer.param_groups, strict=True)):
         for i, (key, p) in enumerate(zip(theirs["params"], ours["params"], strict=True)):
             yield f"parameter {i} of group {k}", key, p, theirs, theirs
 
 
-def _require_groups(optimizer: "RuleOptimizer", loaded: StateDict) -> None:
+def _require_groups(optimizer: Bound, loaded: StateDict) -> None:
     theirs, ours = ([len(g["params"]) for g in groups] for groups in (loaded["param_groups"], optimizer.param_groups))
     if theirs != ours:
         raise ValueError(f"Invalid state_dict: groups of {theirs} parameters (must be of {ours}, as the optimizer's)")
@@ -74,7 +73,7 @@ def _require_record(
             )
 
 
-def adopted(optimizer: "RuleOptimizer", loaded: StateDict) -> None:
+def adopted(optimizer: Bound, loaded: StateDict) -> None:
     """Take every field of a loaded state again, from what was loaded: torch has rounded it."""
     for (_, key, p, _, _), group in zip(_parameters(optimizer, loaded), _groups(optimizer), strict=True):
         _, rule, fields, _ = optimizer._setting(tuple(group[name] for name in optimizer._names()))
@@ -82,7 +81,7 @@ def adopted(optimizer: "RuleOptimizer", loaded: StateDict) -> None:
             optimizer.state[p][name] = taken_over(fields[name], value, p, rule, group["capturable"])
 
 
-def _groups(optimizer: "RuleOptimizer") -> Iterator[dict[str, Any]]:
+def _groups(optimizer: Bound) -> Iterator[dict[str, Any]]:
     """For every parameter its group."""
     for group in optimizer.param_groups:
         yield from [group] * len(group["params"])

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo  # as torch.optim's own: the public one imports the compiler at once
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
@@ -130,7 +131,7 @@ class RuleOptimizer(Optimizer, ABC):
 
     # --- the step
 
-    @overload  # type: ignore[override]  # torch's, too, but wrapped
+    @overload
     def step(self, closure: None = None) -> None: ...
 
     @overload
@@ -152,7 +153,7 @@ class RuleOptimizer(Optimizer, ABC):
 
     # A compiled frame does not notice that a state it looked up by parameter is not the one it was compiled with. So
     # none looks anything up: what is compiled, if the caller is, is the mathematics.
-    @torch._disable_dynamo
+    @_disable_dynamo
     def _step(self, closure: Callable[[], float] | None, compiled: bool) -> float | None:
         loss = None
         if closure is not None:
@@ -260,8 +261,8 @@ class RuleOptimizer(Optimizer, ABC):
         pooling = in_torch.Pooling(type(self).statistic, self.rule.pools_over)
         stepped = in_torch.step(type(self).update, pooling, batches, self._compiled if compiled else None)
         for (setting, params), after in zip(owners, stepped, strict=True):
-            for p, values in zip(params, after, strict=True):
-                for name, value in zip(setting.fields, values, strict=True):
+            for p, finished in zip(params, after, strict=True):
+                for name, value in zip(setting.fields, finished, strict=True):
                     if value is not None and (p not in self.state or name not in self.state[p]):
                         self.state[p][name] = unset(p, setting.rule).copy_(value)
 

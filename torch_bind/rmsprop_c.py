@@ -46,8 +46,10 @@ def rmsprop_c(
     own = norm(g)
     u, buffer = aggregate(g, own, pooled.total if synced else own, buffer, aggr, kappa, decay, dialect)
     state = (step, square_avg, grad_avg, momentum_buffer)
-    base = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "centered": centered}
-    return *rmsprop(p, u, *state, lr=lr, **base), *buffer
+    moved = rmsprop(
+        p, u, *state, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered
+    )
+    return *moved, *buffer
 
 
 class RMSprop_C(Critical):

@@ -44,8 +44,10 @@ def sgd_c(
         g + weight_decay * p, weight, pooled.total if synced else own, buffer, aggr, kappa, decay, dialect
     )
     momentum = 0.0 if kappa == 0 and dialect != "published" else momentum
-    heavy = {"momentum": momentum, "dampening": dampening, "nesterov": nesterov}
-    return *sgd(p, u, momentum_buffer, lr=lr, weight_decay=0.0, **heavy), *buffer
+    moved = sgd(
+        p, u, momentum_buffer, lr=lr, momentum=momentum, dampening=dampening, weight_decay=0.0, nesterov=nesterov
+    )
+    return *moved, *buffer
 
 
 class SGD_C(Critical):

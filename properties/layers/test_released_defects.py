@@ -147,7 +147,7 @@ def test_d12_a_compiled_step_fills_the_buffer(name: str) -> None:
     torch.compiler.reset()
     p, q = parameter(3), parameter(3)
     ours, plain = made(name, [p], **SMALL), made(name, [q], **SMALL)
-    step = torch.compile(ours.step, backend="eager")
+    step: Any = torch.compile(ours.step, backend="eager")
     for seed in (1, 2, 3):
         feed([p], seed)
         step()
@@ -301,7 +301,7 @@ def test_d27_the_projection_compiles_whole(name: str) -> None:
     (setting,) = optimizer._set()
     from stepgauge.torch_bind.in_torch import keywords
 
-    update = torch.compile(type(optimizer).update, fullgraph=True, backend="eager")
+    update: Any = torch.compile(type(optimizer).update, fullgraph=True, backend="eager")
     p = normal(4, 3)
     state = [make(p, setting.rule) for make in setting.fields.values()]
     plain = type(optimizer).update(p, p, *state, **keywords(setting.rule))

@@ -217,7 +217,7 @@ def test_a_script_for_a_released_package_runs_after_changing_its_import(package:
         )
         optimizer = Optimizer(model.parameters(), lr=0.01)
         for _ in range(5):
-            loss = torch.nn.functional.cross_entropy(model(torch.randn(8, 3, 8, 8)), torch.randint(5, (8,)))
+            loss: Any = torch.nn.functional.cross_entropy(model(torch.randn(8, 3, 8, 8)), torch.randint(5, (8,)))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -176,7 +176,7 @@ def step_sharded(rank: int, world: int, file: str) -> None:
             for seed in (1, 2, 3, 4):
                 feed(twins, seed)
                 for p, twin in zip(ours, twins, strict=True):
-                    g, w = twin.grad, twin.detach()
+                    g, w = torch.as_tensor(twin.grad), twin.detach()
                     twin.grad = (
                         g - (g * w).sum() / (w * w).sum() * w
                     )  # so that the layer is found where the rows are not
