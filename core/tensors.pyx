@@ -73,7 +73,12 @@ cdef class Plan(Optimizer):
             the kernel's arrays in its order, None for one that it does not look at; the count of steps, a float32 of
             no axes, or None; and whether the state was there before.
         state: the mapping from parameters to dictionaries that these tensors are in.
-        lay: makes of (parameter, gradient) a gradient that lies as the parameter does.
+        lay: makes of (parameter, gradient) a gradient that lies as the parameter does; None if it cannot.
+        is_negated: whether a gradient stands for the negative of what lies in its memory.
+        plain: the types of which a gradient is its memory, and no more.
+
+    Raises:
+        ValueError: two of these tensors share memory, or one is not the CPU's, or has more than eight axes.
 
     Attributes:
         moved: the parameters that the last step moved.

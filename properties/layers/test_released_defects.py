@@ -178,6 +178,20 @@ def test_d15_what_synced_means_is_said_and_computed() -> None:
         assert [optimizer.state[p]["critical_keys"].item() for p in params] == keys
 
 
+@critical
+def test_d16_a_step_writes_one_slot_where_it_lies(name: str) -> None:
+    p = parameter(4, 3)
+    optimizer = made(name, [p], lr=0.1, topC=4)
+    run(optimizer, *range(6))
+    slots = optimizer.state[p]["critical_gradients"]
+    for seed in range(6, 12):
+        before, place = slots.clone(), slots.data_ptr()
+        run(optimizer, seed)
+        assert optimizer.state[p]["critical_gradients"] is slots
+        assert slots.data_ptr() == place
+        assert (slots != before).flatten(1).any(1).sum() <= 1
+
+
 @pytest.mark.parametrize("name", ["Adai", "AdaiV2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_d17_gradients_that_are_zero_or_none_move_nothing(name: str, dtype: torch.dtype) -> None:
