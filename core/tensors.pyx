@@ -206,7 +206,13 @@ cdef class Plan(Optimizer):
         self._grads = []
 
     @property
+    def has_all(self):
+        """Whether every parameter of the groups is in the plan."""
+        return self._count == sum(map(len, self._everybody))
+
+    @property
     def elements(self):
+        """How many numbers it steps."""
         return self._elements
 
 

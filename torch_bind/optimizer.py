@@ -163,6 +163,8 @@ class RuleOptimizer(Optimizer, ABC):
             settings = self._set()
             climbs = [group["maximize"] for group in self.param_groups]
             if self._plan is not None and self._plan.holds(self.param_groups, climbs, self.state):
+                if self.counts_calls and not self._plan.has_all:
+                    self._count_calls(self._plan)
                 in_core.step(self._plan)
             else:
                 self._step_anew(settings, climbs, compiled)
