@@ -1,4 +1,4 @@
-"""Law: what `stepgauge check` is not given by itself conforms, too: further dialects, and what the core does not take."""
+"""Law: what `stepgauge check` is not given by itself conforms: further dialects, and the path beside the core."""
 
 from typing import Any
 
