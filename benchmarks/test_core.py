@@ -152,6 +152,8 @@ def test_step(
     torch.set_num_threads(1)
     ours = core_step(contest, shapes)
     contestants = {peer: torch_step(contest, shapes, *spec) for peer, spec in contest.peers.items()}
+    bound = core.OPTIMIZERS[contest.rule].__name__
+    contestants["torch bindings"] = torch_step(contest, shapes, "stepgauge.torch_bind", bound, {})
     contestants["NumPy reference"] = reference_step(contest, shapes)
     for step in (ours, *contestants.values()):
         for _ in range(FILLED if contest.rule.endswith("_c") else 2):

@@ -11,7 +11,7 @@ import heapq
 import numpy as np
 
 from cython cimport floating
-from libc.math cimport isfinite, sqrt, sqrtf
+from libc.math cimport INFINITY, isfinite, sqrt, sqrtf
 
 from stepgauge.core.adam cimport AdamKernel
 from stepgauge.core.adamw cimport AdamWKernel
@@ -31,6 +31,7 @@ cdef enum:
     KEYS
     NORMS
     ORDER
+    ROUNDED
     CHUNK = 1024  # elements: with all that moves, well within a first cache
 
 cdef double DRIFT = 16
@@ -92,7 +93,8 @@ cdef class CriticalKernel(Kernel):
         keys, norms = np.zeros((2, self.capacity))
         keys[:len(entries)] = state.buffer.keys
         norms[:len(entries)] = [np.linalg.norm(entry.value.astype(np.float64)) for entry in entries]
-        return [*own, *[NOTHING] * (SUM - len(own)), total, slots, keys, norms, np.arange(self.capacity)]
+        bookkeeping = keys, norms, np.arange(self.capacity), np.zeros(1)
+        return [*own, *[NOTHING] * (SUM - len(own)), total, slots, *bookkeeping]
 
     def counts(self, state):
         step, started, _ = self.base.counts(state.base)
@@ -106,6 +108,13 @@ cdef class CriticalKernel(Kernel):
         if isinstance(buffer, RunningSum) and entries:
             buffer = buffer._replace(sum=held[SUM])
         return self.rule.State(buffer, self.base.state_of(like, own, counts))
+
+    cdef void attend(self, Tensor* x) noexcept:
+        cdef double* keys = <double*>x.state[KEYS]
+        cdef Py_ssize_t k
+        x.entries = 0
+        for k in range(self.capacity):
+            x.entries += keys[k] != -INFINITY  # which marks an empty slot; no norm is negative
 
     cdef int begin(self, Tensor* x) except -1:
         return self.base.begin(x)
@@ -215,16 +224,17 @@ cdef int insert_in_heap(Tensor* x, double key, Py_ssize_t capacity) except -1:
 cdef void weigh(Tensor* x, bint resums):
     """Bound what has rounded in the sum since it was taken, in roundoffs; decide whether to take it anew."""
     cdef double* norms = <double*>x.state[NORMS]
+    cdef double* rounded = <double*>x.state[ROUNDED]
     cdef double before = norms[x.slot] if x.evicts else 0, total = 0
     cdef Py_ssize_t k
     norms[x.slot] = x.weight
     for k in range(x.entries):
         total += norms[(<Py_ssize_t*>x.state[ORDER])[k]]
     if x.evicts:
-        x.drift += total + before
-        x.resums = resums and x.drift > DRIFT * total
+        rounded[0] += total + before
+        x.resums = resums and rounded[0] > DRIFT * total
     if x.resums:
-        x.drift = 0
+        rounded[0] = 0
 
 
 cdef void descend(CriticalKernel self, Tensor* x, Span s, floating* room) noexcept nogil:

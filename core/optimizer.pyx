@@ -20,10 +20,6 @@ from stepgauge.reference import Group
 
 cnp.import_array()
 
-cdef enum Pass:
-    EXAMINE
-    ADVANCE
-
 cdef Py_ssize_t CHUNK = 1024  # elements that are converted at a time: with their state, well within a first cache
 cdef Py_ssize_t SHARED = 1 << 16  # elements from which on threads share a tensor
 cdef Py_ssize_t LINE = 64  # elements, at least a cache line: no two threads write into one
@@ -60,6 +56,9 @@ cdef class Kernel:
         known = dict(zip(self.names(), held), step=step)
         missing = [] if started else [n for n, x in zip(self.rule.State._fields, self.rule.init(like)) if x is None]
         return self.rule.State(*[None if n in missing else known[n] for n in self.rule.State._fields])
+
+    cdef void attend(self, Tensor* x) noexcept:
+        """Take from a state that others may have written what is not an array of it."""
 
     cdef int begin(self, Tensor* x) except -1:
         """Count a step with a gradient, and take the scalars that depend on the count."""
@@ -198,30 +197,12 @@ cdef class Optimizer:
             TypeError, ValueError: an array is not as above; nothing has been written then.
             RuntimeError: another thread is in a step.
         """
-        cdef Kernel kernel
-        cdef Tensor* x
-        cdef Py_ssize_t k, j
         self._idle()
         self._busy = True
         try:
             grads = tuple(grads)  # held as long as the step lasts, whatever becomes of the list
             take(self, grads)
-            j = 0
-            for k in range(len(self._kernels)):
-                kernel = self._kernels[k]
-                while j < self._ends[k]:
-                    x = &self._tensors[self._members[j]]
-                    x.total = 0
-                    if x.moves:
-                        kernel.begin(x)
-                        x.first, x.started = not x.started, True
-                    else:
-                        kernel.skip(x)
-                    j += 1
-            if any([(<Kernel>one).pools for one in self._kernels]):
-                share(self, EXAMINE)
-                pool(self)
-            share(self, ADVANCE)
+            carry_out(self)
         finally:
             self._busy = False
 
@@ -312,8 +293,16 @@ cdef int adopt(Optimizer self, list states) except -1:
 
 cdef int remember(Optimizer self, list held) except -1:
     """Remember, in order, which memory is written, so that no gradient lies in it."""
+    cdef Py_ssize_t k
     written = [x for x in self.params if x.size] + [x for own in held for x in own if x.size]
-    spans = sorted(arrays.memory(x) for x in written)
+    keep_spans(self, sorted(arrays.memory(x) for x in written))
+    for k in range(self._count):
+        self._tensors[k].g = NULL  # found apart from what was written before
+    return 0
+
+
+cdef int keep_spans(Optimizer self, list spans) except -1:
+    """Keep the stretches of memory that are written: their first and last addresses, in order and apart."""
     cdef size_t* lows = <size_t*>calloc(len(spans) + 1, sizeof(size_t))
     cdef size_t* highs = <size_t*>calloc(len(spans) + 1, sizeof(size_t))
     cdef Py_ssize_t k
@@ -326,8 +315,6 @@ cdef int remember(Optimizer self, list held) except -1:
     free(self._lows)
     free(self._highs)
     self._lows, self._highs, self._written = lows, highs, len(spans)
-    for k in range(self._count):
-        self._tensors[k].g = NULL  # found apart from what was written before
     return 0
 
 
@@ -370,8 +357,8 @@ cdef int take(Optimizer self, tuple grads) except -1:
         low = <size_t>cnp.PyArray_DATA(g)
         if <const void*>low != x.g and is_written(self, low, low + x.size * cnp.PyArray_ITEMSIZE(g)):
             arrays.refuse_overlap(i, g, self.params, self._arrays)
-        x.moves, x.g = True, <const void*>low
-        if x.storage == BFLOAT16 or self.maximize:
+        x.moves, x.climbs, x.g = True, self.maximize, <const void*>low
+        if x.storage == BFLOAT16 or x.climbs:
             most = max(most, x.size)
     if most:
         make_rooms(self, most)
@@ -398,6 +385,31 @@ cdef int make_rooms(Optimizer self, Py_ssize_t most) except -1:
     need = 2 * (most if whole else min(most, CHUNK))
     if self._rooms is None or self._rooms[0].size < need:
         self._rooms = [np.empty(need) for _ in range(self.threads)]
+    return 0
+
+
+cdef int carry_out(Optimizer self) except -1:
+    """Count the step, pool, and move: all that is left once the addresses of the gradients are taken."""
+    cdef Kernel kernel
+    cdef Tensor* x
+    cdef Py_ssize_t k, j = 0
+    cdef bint pools = False
+    for k in range(len(self._kernels)):
+        kernel = self._kernels[k]
+        pools = pools or kernel.pools
+        while j < self._ends[k]:
+            x = &self._tensors[self._members[j]]
+            x.total = 0
+            if x.moves:
+                kernel.begin(x)
+                x.first, x.started = not x.started, True
+            else:
+                kernel.skip(x)
+            j += 1
+    if pools:
+        share(self, EXAMINE)
+        pool(self)
+    share(self, ADVANCE)
     return 0
 
 
@@ -468,7 +480,7 @@ cdef void cover(
     cdef Py_ssize_t at = start, size, most = stop - start
     cdef bint narrow = x.storage == BFLOAT16
     cdef Span s
-    if not (narrow or self.maximize):
+    if not (narrow or x.climbs):
         call(kernel, x, span(x, start, most), which)
         return
     if which == ADVANCE and not kernel.whole:
@@ -479,7 +491,7 @@ cdef void cover(
         if narrow:
             s.p, s.g = room, <float*>room + size
             widen(<const uint16_t*>x.p + at, <float*>s.p, size, False)
-            widen(<const uint16_t*>x.g + at, <float*>s.g, size, self.maximize)
+            widen(<const uint16_t*>x.g + at, <float*>s.g, size, x.climbs)
         elif x.storage == FLOAT32:
             negate[float](<const float*>s.g, <float*>room, size)
             s.g = room
@@ -504,7 +516,7 @@ cdef inline Span span(Tensor* x, Py_ssize_t start, Py_ssize_t size) noexcept nog
     cdef Py_ssize_t k, width = 8 if x.storage == FLOAT64 else 4
     s.p, s.g = <char*>x.p + start * width, <const char*>x.g + start * width
     for k in range(ARRAYS):
-        s.state[k] = <char*>x.state[k] + start * width
+        s.state[k] = NULL if x.state[k] == NULL else <char*>x.state[k] + start * width
     s.start, s.size = start, size
     return s
 

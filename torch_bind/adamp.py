@@ -7,19 +7,19 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from stepgauge import reference
-from stepgauge.torch_bind.optimizer import RuleOptimizer, counter, zeros
+from stepgauge.torch_bind.optimizer import RuleOptimizer
 from stepgauge.torch_bind.projection import project
-from stepgauge.torch_bind.stepping import State
+from stepgauge.torch_bind.state import Fields, counter, zeros
 
 
 def adamp(
     p: Tensor,  # float32 or float64, any shape
     g: Tensor,  # as p
-    step: Tensor,  # shape (), float32, on the CPU: steps so far
+    step: Tensor,  # shape (), float32: steps so far
     exp_avg: Tensor,  # m, as p
     exp_avg_sq: Tensor,  # v, as p
     *,
-    lr: float,
+    lr: float | Tensor,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
@@ -46,26 +46,33 @@ class AdamP(RuleOptimizer):
 
     Args:
         params: parameters, or dictionaries of parameter groups, each with its own values of what follows.
-        lr: learning rate, at least 0.
+        lr: learning rate, at least 0; a tensor of one element, too.
         betas: decay rates of the first and of the second moment, in [0, 1).
         eps: added to the denominator, and the least norm that counts in a cosine, at least 0.
         weight_decay: decoupled decay, at least 0; a step shrinks the parameter by lr * weight_decay.
-        delta: weights count as scale-invariant if their |cosine| with the gradient is below delta / sqrt(columns).
+        delta: weights count as scale-invariant if their |cosine| with the gradient is below delta /
+            sqrt(columns).
         wd_ratio: factor of the decay of scale-invariant weights, at least 0.
         nesterov: look ahead along the momentum.
+        dialect: which of the rule's dialects; by default the first one, "published".
         maximize: ascend instead of descending.
+        foreach: step what the core does not take, such as tensors of a GPU, in one graph that torch.compile makes of
+            all groups, not by one operation after the other; the core takes all parameters together anyhow.
+        capturable: count the steps on the parameter's device, so that a step can be captured in a CUDA graph.
 
     Raises:
-        ValueError: a hyperparameter is out of its range.
+        ValueError: a hyperparameter is out of its range, or a parameter is there twice.
+        TypeError: a parameter is not of floating-point numbers.
     """
 
     rule: ClassVar[type[reference.Rule]] = reference.AdamP
     update = staticmethod(adamp)
+    by_rows = True
 
     def __init__(
         self,
         params: ParamsT,
-        lr: float = reference.AdamP.lr,
+        lr: float | Tensor = reference.AdamP.lr,
         betas: tuple[float, float] = reference.AdamP.betas,
         eps: float = reference.AdamP.eps,
         weight_decay: float = reference.AdamP.weight_decay,
@@ -73,7 +80,10 @@ class AdamP(RuleOptimizer):
         wd_ratio: float = reference.AdamP.wd_ratio,
         nesterov: bool = reference.AdamP.nesterov,
         *,
+        dialect: str = "",
         maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -84,8 +94,12 @@ class AdamP(RuleOptimizer):
             delta=delta,
             wd_ratio=wd_ratio,
             nesterov=nesterov,
+            dialect=dialect,
             maximize=maximize,
+            foreach=foreach,
+            capturable=capturable,
         )
 
-    def init(self, p: Tensor) -> State:
-        return {"step": counter(), "exp_avg": zeros(p), "exp_avg_sq": zeros(p)}
+    @classmethod
+    def fields(cls, rule: reference.AdamP) -> Fields:
+        return {"step": counter, "exp_avg": zeros, "exp_avg_sq": zeros}

@@ -25,6 +25,18 @@ def rules_table() -> str:
     return _table(("rule", "class", "dialects", "core", "torch bindings"), rows)
 
 
+def launches_table() -> str:
+    """How many operators the pure function of each rule launches, in the form of it that launches most and least."""
+    from stepgauge.properties.layers.torch_cases import CASES, LAUNCHES
+
+    rows = []
+    for rule, optimizer in torch_bind.RULES.items():
+        counts = [count for name, count in LAUNCHES.items() if CASES[name][0] == rule]
+        fewest, most = min(counts), max(counts)
+        rows.append([optimizer.__name__, str(most) if fewest == most else f"{fewest} to {most}"])
+    return _table(("rule", "operators in a step"), rows)
+
+
 def ports_in_words() -> str:
     """What the gauge is measured on, and how the measurement ends."""
     constants = sum(hasattr(port, "only_with_constants") for port in LEGAL_PORTS)
