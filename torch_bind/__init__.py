@@ -5,10 +5,14 @@ reference. Everything else (GPUs, bfloat16 and float16, other memory formats, DT
 pure function of tensors per rule, which `torch.compile` takes whole.
 """
 
+from typing import Any
+
 from stepgauge.torch_bind.adamp import AdamP
+from stepgauge.torch_bind.frog import Frog
+from stepgauge.torch_bind.kfrog import KFrog
 from stepgauge.torch_bind.optimizer import RuleOptimizer
 from stepgauge.torch_bind.sgd import SGD
 
-RULES: dict[str, type[RuleOptimizer]] = {"sgd": SGD, "adamp": AdamP}
+RULES: dict[str, Any] = {"sgd": SGD, "adamp": AdamP, "frog": Frog, "kfrog": KFrog}  # classes, of two bases
 
-__all__ = ["RULES", "SGD", "AdamP", "RuleOptimizer"]
+__all__ = ["RULES", "SGD", "AdamP", "Frog", "KFrog", "RuleOptimizer"]
