@@ -66,7 +66,7 @@ class FisherOptimizer(Optimizer, ABC):
         self.allow_distributed = allow_distributed
         self._watched: dict[str, Watched] = {}
         seed = torch.initial_seed() if defaults["seed"] is None else defaults["seed"]
-        defaults = {**defaults, "seed": seed}
+        defaults = {**defaults, "seed": seed, "dialect": self.rule.canonical_dialect(defaults["dialect"])}
         self._check(defaults)
         super().__init__(params, defaults)
         self._prepare()
@@ -162,6 +162,8 @@ class FisherOptimizer(Optimizer, ABC):
                 twice.
         """
         self._check({**self.defaults, **param_group})
+        if "dialect" in param_group:
+            param_group["dialect"] = self.rule.canonical_dialect(param_group["dialect"])
         super().add_param_group(_checked_params(type(self).__name__, param_group))
         self._groups = {}
         if self.model is not None:
