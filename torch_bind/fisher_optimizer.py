@@ -27,7 +27,6 @@ from stepgauge.torch_bind.fisher_recorder import Recorder, draw, select
 from stepgauge.torch_bind.fisher_systems import System, Watched, working_dtype
 
 Group = dict[str, Any]
-State = dict[str, Any]
 
 
 class Plan(NamedTuple):
@@ -89,10 +88,6 @@ class FisherOptimizer(Optimizer, ABC):
     @abstractmethod
     def sample_sizes(self, group: Group) -> list[int | None]:
         """How many samples are kept of inputs and signals together, or of each apart."""
-
-    @abstractmethod
-    def init(self, p: Tensor, plan: Plan, system: System | None) -> State:
-        """The state that a parameter needs for a step before its first one; `system` if it is the weight of one."""
 
     @abstractmethod
     def step_layer(self, system: System, plan: Plan) -> None:
@@ -194,14 +189,14 @@ class FisherOptimizer(Optimizer, ABC):
         inputs, sizes = by_sample(module, x.detach()), self.sample_sizes(group)
         seen, key = len(inputs), [group["seed"], recorder.index]
         # What is drawn for a layer does not depend on others, nor on forward passes without a backward pass.
-        key += [self._steps(module.weight), recorder.passes] if any(s is not None for s in sizes) else []
+        key += [self._steps(module.weight), recorder.counting] if any(s is not None for s in sizes) else []
         chosen = [draw(seen, size, functools.partial(np.random.default_rng, [*key, k])) for k, size in enumerate(sizes)]
         inputs = select(inputs, chosen[0])
 
         def on_backward(y: Tensor) -> None:
             signals = select(by_sample(module, y.detach()), chosen[-1])
             rows = [(inputs, signals)] if len(sizes) == 1 else [(inputs,), (signals,)]
-            generator = functools.partial(np.random.default_rng, [*key, recorder.passes, len(sizes)])
+            generator = functools.partial(np.random.default_rng, [*key, recorder.counting, len(sizes)])
             recorder.note(list(zip(rows, sizes, strict=True)), seen, generator)
 
         output.register_hook(on_backward)
@@ -267,10 +262,12 @@ class FisherOptimizer(Optimizer, ABC):
 
     def _step_group(self, plan: Plan) -> None:
         systems = [system for system in plan.systems if not system.is_empty]
-        weights = {system.weight: system for system in systems}
         for p in chain((p for system in systems for p in system.members), plan.others):
-            self.state[p] = {**self.init(p, plan, weights.get(p)), **self.state.get(p, {})}
-            self.state[p]["step"] += 1
+            state = self.state[p]
+            state.setdefault("step", counter())
+            if plan.group["momentum"] and "momentum_buffer" not in state:
+                state["momentum_buffer"] = zeros(p)
+            state["step"] += 1
         for system in systems:
             self.step_layer(system, plan)
         if plan.others:

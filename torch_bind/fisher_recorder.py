@@ -102,6 +102,11 @@ class Recorder:
         self.is_stale = False
 
     @property
+    def counting(self) -> int:
+        """How many of its passes count beside the next."""
+        return 0 if self.is_stale else self.passes
+
+    @property
     def is_empty(self) -> bool:
         """Whether there were passes, but no sample in them."""
         return self.passes > 0 and not any(reservoir.kept for reservoir in self.reservoirs)

@@ -114,7 +114,8 @@ def step_in_core(rule: Rule, p: Tensor, g: Tensor, state: Sequence[Any], seen: S
     signals = np.concatenate([_positions(Y).numpy() for Y in seen.signals])
     gradient = LayerGradient(g.numpy(), inputs, signals, seen.samples, seen.batch)
     arrays = [x.numpy() if isinstance(x, Tensor) else x for x in state]
-    return rule.step(p.numpy(), gradient, rule.State(*arrays))
+    with np.errstate(all="ignore"):  # torch does not warn of what is not finite
+        return rule.step(p.numpy(), gradient, rule.State(*arrays))
 
 
 def _rows(inputs: Inputs) -> Any:

@@ -15,7 +15,7 @@ from torch.optim.optimizer import ParamsT
 from stepgauge import core, reference
 from stepgauge.torch_bind.fisher import Seen, follow_momentum, guarded, momenta, natural_direction, plain
 from stepgauge.torch_bind.fisher_layers import inputs_of
-from stepgauge.torch_bind.fisher_optimizer import FisherOptimizer, Group, Plan, State, counter, rule_of, zeros
+from stepgauge.torch_bind.fisher_optimizer import FisherOptimizer, Group, Plan, rule_of
 from stepgauge.torch_bind.fisher_systems import System, fits_core, step_in_core
 
 
@@ -154,9 +154,6 @@ class Frog(FisherOptimizer):
 
     def sample_sizes(self, group: Group) -> list[int | None]:
         return [group["sample_size"]]
-
-    def init(self, p: Tensor, plan: Plan, system: System | None) -> State:
-        return {"step": counter(), **({"momentum_buffer": zeros(p)} if plan.group["momentum"] else {})}
 
     def step_layer(self, system: System, plan: Plan) -> None:
         rule: Any = plan.rule

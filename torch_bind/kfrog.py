@@ -22,8 +22,8 @@ from stepgauge.torch_bind.fisher import (
     total,
 )
 from stepgauge.torch_bind.fisher_layers import Layer, inputs_of
-from stepgauge.torch_bind.fisher_optimizer import FisherOptimizer, Group, Plan, State, counter, rule_of, zeros
-from stepgauge.torch_bind.fisher_systems import System, fits_core, step_in_core, working_dtype
+from stepgauge.torch_bind.fisher_optimizer import FisherOptimizer, Group, Plan, rule_of
+from stepgauge.torch_bind.fisher_systems import System, fits_core, step_in_core
 
 
 def kfrog(
@@ -140,18 +140,12 @@ class KFrog(FisherOptimizer):
             groups = f"{layer.module.groups} of layer {layer.name}"
             raise ValueError(f"Invalid groups: {groups} (K-FROG is defined for 1 alone; name it in skip_modules)")
 
-    def init(self, p: Tensor, plan: Plan, system: System | None) -> State:
-        state = {"step": counter()}
-        if plan.group["momentum"]:
-            state["momentum_buffer"] = zeros(p)
-        if system is not None:
-            state["y_momentum_buffer"] = torch.zeros(len(p), 1, dtype=working_dtype(p), device=p.device)
-        return state
-
     def step_layer(self, system: System, plan: Plan) -> None:
         rule: Any = plan.rule
         p, g = system.matrix(system.members), system.matrix(plan.gradients(system.members))
         state = self.state[system.weight]
+        if "y_momentum_buffer" not in state:
+            state["y_momentum_buffer"] = p.new_zeros(len(p), 1)
         M, average = self.momentum(system), state["y_momentum_buffer"]
         parts, samples, batch = system.noted(0)
         inputs = [inputs_of(system.module, x, has_bias=False) for (x,) in parts]

@@ -1,7 +1,7 @@
 """Law: Frog and KFrog step by the reference's rules, on both paths, for every geometry that a torch layer has."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch.nn import Parameter
 
 from stepgauge import core, reference, torch_bind
 from stepgauge.properties.gauge.api import check_optimizer
-from stepgauge.properties.gauge.targets.torch_optimizer import TorchTarget
+from stepgauge.properties.gauge.targets.torch_optimizer import TorchTarget, one_thread
 from stepgauge.properties.gauge.vectors.format import frozen, read
 from stepgauge.properties.gauge.vectors.replay import replay_case
 from stepgauge.reference import Array, Convolution, Group
@@ -27,6 +27,13 @@ KFROG = {"lr": 0.05, "eps": 0.05, "momentum": 0.8, "y_momentum": 0.6, "sample_si
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The layers are tiny: threads would mostly wait for each other."""
+    with one_thread():
+        yield
 
 
 class Case(NamedTuple):
