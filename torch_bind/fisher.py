@@ -92,7 +92,7 @@ class ConvolutionInputs:
         window = self.images.new_ones(groups, self.images.shape[1] // groups, *self.geometry.kernel)
         energy = conv2d(self.images * self.images, window, **self._options)
         energy = energy + 1 if self.has_bias else energy
-        return (F.unflatten(1, (groups, -1)) * energy[:, :, None]).sum((0, 3, 4)).reshape(-1, 1)
+        return (F.reshape(len(F), groups, -1, *F.shape[2:]) * energy[:, :, None]).sum((0, 3, 4)).reshape(-1, 1)
 
     def by_row(self, Z: Tensor) -> Tensor:
         return Z.sum((0, 2, 3))[:, None]

@@ -75,7 +75,8 @@ class FisherOptimizer(Optimizer, ABC):
     def _prepare(self) -> None:
         """Make what is not copied."""
         self._groups: dict[Tensor, Group | None] = {}
-        self._update = torch.compiler.disable(self._step)  # only here, as it imports the compiler
+        # Not at the top, as it imports the compiler.
+        self._update: Callable[[], None] = torch.compiler.disable(self._step)  # type: ignore[no-untyped-call]  # torch's
         for _, recorder in self._watched.values():
             recorder.owner = _Owner(self)
 
@@ -199,7 +200,7 @@ class FisherOptimizer(Optimizer, ABC):
             generator = functools.partial(np.random.default_rng, [*key, recorder.counting, len(sizes)])
             recorder.note(list(zip(rows, sizes, strict=True)), seen, generator)
 
-        output.register_hook(on_backward)
+        output.register_hook(on_backward)  # type: ignore[no-untyped-call]  # torch's
 
     def _steps(self, p: Tensor) -> int:
         return int(self.state[p]["step"]) if p in self.state else 0

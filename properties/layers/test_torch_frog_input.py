@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn import Parameter
@@ -33,7 +34,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def network() -> nn.Module:
+def network() -> Any:
     model = nn.Sequential(nn.Conv2d(2, ROWS, 2), nn.Flatten(), nn.Linear(ROWS * 4, 2))
     with torch.no_grad():
         for k, p in enumerate(model.parameters()):
@@ -128,20 +129,20 @@ def test_frozen_parameters_stay_and_named_ones_are_taken() -> None:
 # --- what cannot be stepped
 
 
-def with_sparse_gradient(model: nn.Module, _: Any) -> None:
+def with_sparse_gradient(model: Any, _: Any) -> None:
     model[2].weight.grad = model[2].weight.grad.to_sparse()
 
 
-def without_bias_gradient(model: nn.Module, _: Any) -> None:
+def without_bias_gradient(model: Any, _: Any) -> None:
     model[0].bias.grad = None
     model[2].bias.grad = None
 
 
-def with_weight_of_another_size(model: nn.Module, _: Any) -> None:
+def with_weight_of_another_size(model: Any, _: Any) -> None:
     model[2].weight.data = model[2].weight.data[:1]
 
 
-def with_weight_of_another_dtype(model: nn.Module, optimizer: Any) -> None:
+def with_weight_of_another_dtype(model: Any, optimizer: Any) -> None:
     before, after = model[2].weight, Parameter(model[2].weight.detach().double())
     optimizer.param_groups[0]["params"][2] = model[2].weight = after
     optimizer.state[after] = optimizer.state.pop(before)
@@ -194,7 +195,7 @@ def test_one_of_several_processes_refuses_to_step_unless_told(
 
 
 def test_sharded_parameters_are_refused_also_if_they_are_sharded_later() -> None:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
         mesh = init_device_mesh("cpu", (1,))
         sharded = Parameter(distribute_tensor(normal(4, 2), mesh, [Shard(0)]))
@@ -228,12 +229,12 @@ def test_what_is_not_finite_goes_where_the_reference_takes_it(
     x, y = normal(3, 2, 3, 3).double(), normal(3, ROWS, 2, 2, seed=1).double()
     (x if where == "inputs" else y)[1, 0, 1, 1] = value
     layer(x).backward(y)
-    grads = [p.grad.numpy().copy() for p in layer.parameters()]
+    grads: list[Any] = [p.grad for p in layer.parameters()]
     layers, groups = [Layer(0, 1, Convolution((2, 2)))], [Group(optimizer_of.rule(**own), [0, 1])]
     with np.errstate(all="ignore"):
         states = reference.init(groups, start, layers)
         seen = {0: Seen(x.numpy(), y.numpy())}
-        expected, _ = reference.step(groups, start, grads, states, layers, seen)
+        expected, _ = reference.step(groups, start, [g.numpy() for g in grads], states, layers, seen)
     optimizer.step()
     for p, wanted in zip(layer.parameters(), expected, strict=True):
         finite = np.isfinite(wanted)
