@@ -42,6 +42,9 @@ class Inputs(Protocol):
     def spread(self, v: Tensor) -> Tensor:
         """Numbers of rows, shape (rows, 1), in a shape that goes with the outputs."""
 
+    def diagonal(self) -> Tensor:
+        """The diagonal of X' X, shape (1, cols); without a bias, and in one group."""
+
 
 @dataclass(frozen=True)
 class LinearInputs:
@@ -63,6 +66,9 @@ class LinearInputs:
 
     def spread(self, v: Tensor) -> Tensor:
         return v.T
+
+    def diagonal(self) -> Tensor:
+        return (self.X * self.X).sum(0, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,6 @@ class ConvolutionInputs:
         return v[:, :, None]
 
     def diagonal(self) -> Tensor:
-        """The diagonal of X' X, shape (1, cols), where there is one group and no bias."""
         height, width = self.geometry.output_size(tuple(self.images.shape[2:]))
         return self._gradient(self.images * self.images, self.images.new_ones(len(self.images), 1, height, width))
 

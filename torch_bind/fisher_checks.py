@@ -54,13 +54,14 @@ def require_steppable(name: str, params: Sequence[Tensor], state: Mapping[Tensor
         if g is None or g.layout is not torch.strided:
             layout = None if g is None else g.layout
             raise RuntimeError(f"{name} does not step {layout} gradients: make them dense (sparse=False)")
-        buffer = state.get(p, {}).get("momentum_buffer")
+        kept = {name: x for name, x in state.get(p, {}).items() if name != "step"}
+        buffer = kept.get("momentum_buffer")
         if g.shape != p.shape or (buffer is not None and buffer.shape != p.shape):
             raise RuntimeError(
                 f"a parameter has the shape {tuple(p.shape)}, and its gradient or state another: "
                 "it was resized between steps; make a new optimizer"
             )
-        if g.device != p.device or (buffer is not None and buffer.device != p.device):
+        if any(x.device != p.device for x in (g, *kept.values())):
             raise RuntimeError(
                 f"a parameter is on {p.device}, and its gradient or state is not: it was moved between steps; "
                 "load the optimizer's state_dict again"

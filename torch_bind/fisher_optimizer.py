@@ -45,8 +45,8 @@ class Plan(NamedTuple):
 class FisherOptimizer(Optimizer, ABC):
     """An optimizer that looks at what the layers of a model see.
 
-    A subclass gives the rule, which layers it preconditions and how many samples it keeps, the first state of a
-    parameter, and the steps of layers and of other parameters.
+    A subclass gives the rule, which layers it preconditions and how many samples it keeps, and the steps of layers and
+    of other parameters.
     """
 
     rule: ClassVar[type[Rule]]  # hyperparameters and their ranges
@@ -76,7 +76,7 @@ class FisherOptimizer(Optimizer, ABC):
         """Make what is not copied."""
         self._groups: dict[Tensor, Group | None] = {}
         # Not at the top, as it imports the compiler.
-        self._update: Callable[[], None] = torch.compiler.disable(self._step)  # type: ignore[no-untyped-call]  # torch's
+        self._uncompiled = torch.compiler.disable(type(self)._step)  # type: ignore[no-untyped-call]  # torch's
         for _, recorder in self._watched.values():
             recorder.owner = _Owner(self)
 
@@ -107,7 +107,9 @@ class FisherOptimizer(Optimizer, ABC):
         """Watch the layers of `model`, and no longer those of a model before.
 
         For optimizers that were built without their model; before the first forward pass. Parameters may be replaced
-        afterwards, in the model and in `param_groups`: they are looked up by their modules in every step.
+        afterwards, in the model and in `param_groups`: they are looked up by their modules in every step. A copy of the
+        optimizer has a copy of the model, unless both are copied in one go; a copy of the model alone is not watched.
+        A model that is pickled whole names this package in its hooks: `detach` first where that is not wanted.
 
         Returns:
             The optimizer.
@@ -197,8 +199,7 @@ class FisherOptimizer(Optimizer, ABC):
         def on_backward(y: Tensor) -> None:
             signals = select(by_sample(module, y.detach()), chosen[-1])
             rows = [(inputs, signals)] if len(sizes) == 1 else [(inputs,), (signals,)]
-            generator = functools.partial(np.random.default_rng, [*key, recorder.counting, len(sizes)])
-            recorder.note(list(zip(rows, sizes, strict=True)), seen, generator)
+            recorder.note(list(zip(rows, sizes, strict=True)), seen, [*key, recorder.counting])
 
         output.register_hook(on_backward)  # type: ignore[no-untyped-call]  # torch's
 
@@ -239,7 +240,7 @@ class FisherOptimizer(Optimizer, ABC):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._update()
+        self._uncompiled(self)
         return loss
 
     def _step(self) -> None:

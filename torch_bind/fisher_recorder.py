@@ -5,6 +5,7 @@ all of that is in a checkpoint, so that a resumed run draws what the uninterrupt
 which dropout and data loaders draw from, are left alone.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -120,19 +121,19 @@ class Recorder:
                 self.forget()
             on_forward(self, module, args[0] if args else kwargs["input"], output)
 
-    def note(self, samples: Sequence[tuple[Rows, int | None]], seen: int, generator: Generator) -> None:
+    def note(self, samples: Sequence[tuple[Rows, int | None]], seen: int, seed: Sequence[int]) -> None:
         """Note a backward pass.
 
         Args:
             samples: for each reservoir those chosen of it, and how many it keeps.
             seen: how many there were.
-            generator: of the choice between these and those noted before.
+            seed: of the choice between these and those noted before.
         """
         if self.is_stale:
             self.forget()
         self.reservoirs = self.reservoirs or [Reservoir() for _ in samples]
-        for reservoir, (rows, size) in zip(self.reservoirs, samples, strict=True):
-            reservoir.add(rows, seen, size, generator)
+        for k, (reservoir, (rows, size)) in enumerate(zip(self.reservoirs, samples, strict=True)):
+            reservoir.add(rows, seen, size, functools.partial(np.random.default_rng, [*seed, k]))
         self.passes += 1
 
     def remove(self) -> None:

@@ -12,15 +12,7 @@ from torch.optim.optimizer import ParamsT
 
 from stepgauge import core, reference
 from stepgauge.reference.kfrog import DENOM_EPS
-from stepgauge.torch_bind.fisher import (
-    ConvolutionInputs,
-    Seen,
-    conjugate_gradients,
-    follow_momentum,
-    momenta,
-    plain,
-    total,
-)
+from stepgauge.torch_bind.fisher import Seen, conjugate_gradients, follow_momentum, momenta, plain, total
 from stepgauge.torch_bind.fisher_layers import Layer, inputs_of
 from stepgauge.torch_bind.fisher_optimizer import FisherOptimizer, Group, Plan, rule_of
 from stepgauge.torch_bind.fisher_systems import System, fits_core, step_in_core
@@ -49,9 +41,8 @@ def kfrog(
     average = y_momentum * y_momentum_buffer + (1 - y_momentum) * y
     correction = (1 - y_momentum ** step.double()).to(p.dtype)
     e = e / (average / correction + eps).sqrt()
-    inputs = [x for x in seen.inputs if isinstance(x, ConvolutionInputs)]
-    W = conjugate_gradients(inputs, [1 / B] * len(inputs), e, eps, num_iters, DENOM_EPS, plain)
-    variances = total(x.diagonal() for x in inputs) / B
+    W = conjugate_gradients(seen.inputs, [1 / B] * len(seen.inputs), e, eps, num_iters, DENOM_EPS, plain)
+    variances = total(x.diagonal() for x in seen.inputs) / B
     p = p - lr * (W * variances.sqrt())
     return p, M, average
 
