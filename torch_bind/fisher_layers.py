@@ -80,9 +80,9 @@ def _alike(twin: Any, module: Any) -> bool:
 
 
 def _owns_bias(module: Any, twins: Sequence[Any], holders: Mapping[nn.Parameter, list[Any]]) -> bool:
-    """Whether a layer has a bias that no module but its twins has, and that all of them have."""
+    """Whether a layer has a bias that all of its twins have, and nothing else."""
     bias = module.bias
-    return bias is not None and {id(m) for m in holders[bias]} == {id(m) for m in twins if m.bias is bias}
+    return bias is not None and {id(m) for m in holders[bias]} == {id(m) for m in twins}
 
 
 def geometry_of(module: Any) -> Convolution | None:

@@ -54,9 +54,9 @@ class System(NamedTuple):
 
     def noted(self, reservoir: int) -> tuple[list[Rows], int, int]:
         """What its layers keep in one of their reservoirs: by pass, how many samples, of how many."""
-        device, dtype = self.weight.device, working_dtype(self.weight)
+        dtype = working_dtype(self.weight)
         reservoirs = [recorder.reservoirs[reservoir] for _, recorder in self.watched if recorder.reservoirs]
-        parts = [tuple(x.to(device, dtype) for x in part) for r in reservoirs for part in r.parts]
+        parts = [tuple(x.to(dtype) for x in part) for r in reservoirs for part in r.parts]
         return parts, sum(r.kept for r in reservoirs), sum(r.seen for r in reservoirs)
 
     def matrix(self, tensors: Sequence[Tensor]) -> Tensor:

@@ -286,9 +286,33 @@ def test_biases_of_layers_that_share_a_weight_step_by_themselves_if_they_differ(
     twins: Any = Twins(bias="own")
     optimizer = torch_bind.Frog(twins.parameters(), twins, lr=0.1, tau=0.1)
     twins(normal(5, 4), normal(3, 4, seed=1)).square().sum().backward()
-    before = twins.second.bias.detach().clone()
+    before = [layer.bias.detach().clone() for layer in (twins.first, twins.second)]
     optimizer.step()
-    torch.testing.assert_close(twins.second.bias.detach(), before - 0.1 * 0.25 * twins.second.bias.grad)
+    for layer, bias in zip((twins.first, twins.second), before, strict=True):
+        torch.testing.assert_close(layer.bias.detach(), bias - 0.1 * 0.25 * layer.bias.grad)
+
+
+def test_a_bias_that_other_layers_have_too_steps_by_itself() -> None:
+    """In either system it would be stepped twice."""
+    model: Any = nn.ModuleList([nn.Linear(4, 3), nn.Linear(4, 3)]).double()
+    model[1].bias = model[0].bias
+    optimizer = torch_bind.Frog(model.parameters(), model, lr=0.1, tau=0.1)
+    (model[0](normal(5, 4)) + model[1](normal(5, 4, seed=1))).square().sum().backward()
+    before = model[0].bias.detach().clone()
+    optimizer.step()
+    torch.testing.assert_close(model[0].bias.detach(), before - 0.1 * 0.25 * model[0].bias.grad)
+
+
+@pytest.mark.parametrize("options", [{"padding_mode": "circular"}, {"stride": 2}, {"dilation": 2}])
+def test_a_weight_that_layers_apply_otherwise_steps_along_its_momentum(options: dict[str, Any]) -> None:
+    model: Any = nn.ModuleList([nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(2, 3, 3, padding=1, **options)]).double()
+    model[1].weight = model[0].weight
+    optimizer = torch_bind.Frog(model.parameters(), model, lr=0.1)
+    x = normal(4, 2, 5, 5)
+    (model[0](x).square().sum() + model[1](x).square().sum()).backward()
+    before = model[0].weight.detach().clone()
+    optimizer.step()
+    torch.testing.assert_close(model[0].weight.detach(), before - 0.1 * 0.25 * model[0].weight.grad)
 
 
 def test_a_weight_shared_with_what_is_no_layer_steps_along_its_momentum() -> None:

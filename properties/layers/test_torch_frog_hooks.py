@@ -293,6 +293,16 @@ def test_every_sample_of_all_passes_is_as_likely_to_be_kept() -> None:
     assert np.abs(counts - expected).max() < 5 * (expected * 10 / 14) ** 0.5  # five standard deviations
 
 
+def test_each_pass_of_a_module_used_several_times_is_chosen_from_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(Reservoir, "add", lambda *args: drawn.append(int(args[-1]().integers(2**60))))
+    layer = nn.Conv2d(2, 2, 1)
+    optimizer = build(torch_bind.KFrog, layer)
+    layer(layer(layer(normal(6, 2, 3, 3)))).sum().backward()
+    assert next(iter(optimizer._watched.values())).recorder.passes == 3
+    assert len(set(drawn)) == 3 * 2  # inputs and signals
+
+
 def test_accumulation_keeps_no_more_than_sample_size_in_memory() -> None:
     model = network()
     optimizer = build(torch_bind.KFrog, model, sample_size=3, y_sample_size=5)
