@@ -5,6 +5,8 @@ place and, where they are contiguous, bit for bit like the reference. Everything
 fake tensors) is stepped by one pure function of tensors per rule, which `torch.compile` takes whole.
 """
 
+from typing import Any
+
 from stepgauge.torch_bind.adai import Adai
 from stepgauge.torch_bind.adaiv2 import AdaiV2
 from stepgauge.torch_bind.adam import Adam
@@ -12,7 +14,9 @@ from stepgauge.torch_bind.adam_c import Adam_C, Adam_C_eff
 from stepgauge.torch_bind.adamp import AdamP
 from stepgauge.torch_bind.adamw import AdamW
 from stepgauge.torch_bind.adamw_c import AdamW_C, AdamW_C_eff
+from stepgauge.torch_bind.frog import Frog
 from stepgauge.torch_bind.fsgdm import FSGDM
+from stepgauge.torch_bind.kfrog import KFrog
 from stepgauge.torch_bind.lion import Lion
 from stepgauge.torch_bind.optimizer import RuleOptimizer
 from stepgauge.torch_bind.rmsprop import RMSprop
@@ -21,7 +25,7 @@ from stepgauge.torch_bind.sgd import SGD
 from stepgauge.torch_bind.sgd_c import SGD_C, SGD_C_eff
 from stepgauge.torch_bind.sgdp import SGDP
 
-RULES: dict[str, type[RuleOptimizer]] = {
+RULES: dict[str, Any] = {  # classes, of two bases
     "sgd": SGD,
     "adam": Adam,
     "adamw": AdamW,
@@ -36,6 +40,8 @@ RULES: dict[str, type[RuleOptimizer]] = {
     "rmsprop_c": RMSprop_C,
     "adam_c": Adam_C,
     "adamw_c": AdamW_C,
+    "frog": Frog,
+    "kfrog": KFrog,
 }
 
 __all__ = [
@@ -53,6 +59,8 @@ __all__ = [
     "AdamW_C_eff",
     "Adam_C",
     "Adam_C_eff",
+    "Frog",
+    "KFrog",
     "Lion",
     "RMSprop",
     "RMSprop_C",
