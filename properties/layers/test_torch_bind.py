@@ -63,7 +63,7 @@ SIGNATURES = {  # of the released classes, in their order
 OPTIONS = {"dialect": "", "maximize": False, "foreach": None, "capturable": False}
 
 
-@pytest.mark.parametrize("rule", torch_bind.RULES)
+@pytest.mark.parametrize("rule", OF_EACH)
 def test_the_signature_is_the_released_one_with_the_defaults_of_the_rule(rule: str) -> None:
     arguments = list(inspect.signature(torch_bind.RULES[rule]).parameters.values())
     positional = [a for a in arguments if a.kind is a.POSITIONAL_OR_KEYWORD]

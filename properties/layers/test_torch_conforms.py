@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from stepgauge import check_optimizer, torch_bind
+from stepgauge.properties.layers.torch_cases import OF_EACH
 from stepgauge.reference import RULES
 
-DIALECTS = [(rule, dialect) for rule in torch_bind.RULES for dialect in RULES[rule].dialects[1:]]
+DIALECTS = [(rule, dialect) for rule in OF_EACH for dialect in RULES[rule].dialects[1:]]
 
 
 @pytest.mark.slow
@@ -19,7 +20,7 @@ def test_every_dialect_conforms(rule: str, dialect: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", torch_bind.RULES)
+@pytest.mark.parametrize("rule", OF_EACH)
 def test_the_functions_of_tensors_conform(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU: nothing fits the core."""
 

@@ -27,13 +27,13 @@ def rules_table() -> str:
 
 def launches_table() -> str:
     """How many operators the pure function of each rule launches, in the form of it that launches most and least."""
-    from stepgauge.properties.layers.torch_cases import CASES, LAUNCHES
+    from stepgauge.properties.layers.torch_cases import CASES, LAUNCHES, OF_EACH
 
     rows = []
-    for rule, optimizer in torch_bind.RULES.items():
+    for rule in OF_EACH:
         counts = [count for name, count in LAUNCHES.items() if CASES[name][0] == rule]
         fewest, most = min(counts), max(counts)
-        rows.append([optimizer.__name__, str(most) if fewest == most else f"{fewest} to {most}"])
+        rows.append([torch_bind.RULES[rule].__name__, str(most) if fewest == most else f"{fewest} to {most}"])
     return _table(("rule", "operators in a step"), rows)
 
 
