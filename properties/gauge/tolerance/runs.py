@@ -279,14 +279,14 @@ class ArithmeticOfRuns(Arithmetic):
         self.decisions.append(taken)
         return taken
 
-    def sum(self, x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    def sum(self, x: Any, **axes: Any) -> Any:
         terms = x if isinstance(x, Runs) else Runs(np.broadcast_to(x, (self.count, *np.shape(x))))
-        over = _behind_the_runs(terms, axis)
+        over = _behind_the_runs(terms, axes.get("axis"))
         n = math.prod(terms.values.shape[k] for k in over)
         each = self.noise.draw(terms.size).reshape(terms.values.shape)
         whole = self.noise.draw(1).reshape(self.count, *(1,) * terms.ndim)
         blurred = terms.values * (1 + max(1, n) ** 0.5 * (each + whole))
-        return Runs(np.sum(blurred, axis=over, keepdims=keepdims))
+        return Runs(np.sum(blurred, axis=over, keepdims=axes.get("keepdims", False)))
 
     def matmul(self, a: Any, b: Any) -> Any:
         left, right = (x.values if isinstance(x, Runs) else x for x in (a, b))
