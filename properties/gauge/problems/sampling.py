@@ -1,21 +1,19 @@
 """Recipes drawn by Hypothesis."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, assume, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
-from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.problems.foci import LAYERS, Focus, foci_of
 from stepgauge.properties.gauge.problems.gradients import KINDS
+from stepgauge.properties.gauge.problems.independent_draws import BACKEND, seeded
 from stepgauge.properties.gauge.problems.layer_inputs import LAYER_INPUTS
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup, Recipe
 from stepgauge.properties.gauge.problems.regimes import regimes_of_layer
@@ -123,22 +121,12 @@ def absences(draw: st.DrawFn, kind: str, parameters: int, steps: int) -> tuple[t
     return tuple(draw(gaps) for _ in range(parameters))
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Hypothesis draws now and then a constant that stands in some local module, whichever are imported; not here.
-
-    Beside other code, the same seed would else draw other problems.
-    """
-    with patch.object(HypothesisProvider, "_maybe_draw_constant", lambda *_, **__: None):
-        yield
-
-
 def draw_recipes(strategy: SearchStrategy[Recipe], count: int, seed: int) -> list[Recipe]:
     """`count` recipes, the same for the same seed."""
     drawn: list[Recipe] = []
 
-    @hypothesis.seed(seed)
     @settings(
+        backend=BACKEND,
         max_examples=count + 1,
         database=None,
         deadline=None,
@@ -150,7 +138,7 @@ def draw_recipes(strategy: SearchStrategy[Recipe], count: int, seed: int) -> lis
         drawn.append(recipe)
 
     try:
-        with _alone():
+        with seeded(seed):
             collect()
     except Unsatisfiable:
         raise UsageError(
