@@ -6,13 +6,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from stepgauge.properties.gauge.command_line import check, checks, explain, rules, schema, strength, vectors
+from stepgauge.properties.gauge.command_line import cache, check, checks, explain, rules, schema, strength, vectors
 from stepgauge.properties.gauge.command_line.interrupts import INTERRUPTS
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
 
-COMMANDS = (check, rules, explain, checks, strength, vectors, schema)  # as the help lists them
+COMMANDS = (check, rules, explain, checks, strength, vectors, schema, cache)  # as the help lists them
 # Optional modules, and the extra that brings each.
-EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "torch": "torch"}
+EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "platformdirs": "check", "torch": "torch"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Recipes drawn by Hypothesis."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
 from stepgauge.properties.gauge.errors import UsageError
-from stepgauge.properties.gauge.problems.foci import LAYERS, Focus, foci_of
+from stepgauge.properties.gauge.problems.foci import LAYERS, Focus
 from stepgauge.properties.gauge.problems.gradients import KINDS
 from stepgauge.properties.gauge.problems.independent_draws import BACKEND, seeded
 from stepgauge.properties.gauge.problems.layer_inputs import LAYER_INPUTS
@@ -145,23 +145,3 @@ def draw_recipes(strategy: SearchStrategy[Recipe], count: int, seed: int) -> lis
             "the hyperparameters that are set leave no legal ones to draw; set those they depend on"
         ) from None
     return drawn[1:] if len(drawn) > 1 else drawn  # the first is Hypothesis's simplest, the same for every seed
-
-
-def problems_of(
-    rule: str,
-    per_focus: int,
-    seed: int,
-    *,
-    fixed: Hyperparameters,
-    maximize: bool,
-    without: Collection[str] = (),
-    only: Collection[str] = (),
-    foci: Mapping[str, Focus] | None = None,
-) -> list[Recipe]:
-    """`per_focus` recipes of every focus that matters to the rule, or of those named, or of those given."""
-    chosen = {name: focus for name, focus in (foci or foci_of(rule)).items() if not only or name in only}
-    return [
-        replace(recipe, focus=name)
-        for k, (name, focus) in enumerate(chosen.items())
-        for recipe in draw_recipes(recipes(rule, fixed, focus, maximize, without), per_focus, seed * 1000 + k)
-    ]

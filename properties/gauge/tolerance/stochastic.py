@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stepgauge.properties.gauge.cache.encoding import storable
 from stepgauge.properties.gauge.tolerance.reference_copies import Transformation, copy_rule
 from stepgauge.reference import Rule
 from stepgauge.reference.rule import Array
@@ -39,6 +40,7 @@ EXACT = {
 }  # fmt: skip
 
 
+@storable
 class Decision(NamedTuple):
     """What the text decided: comparisons, as the bytes of an array of booleans; signs; or which item is smallest."""
 
