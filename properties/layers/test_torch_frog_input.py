@@ -90,8 +90,8 @@ def unsteppable() -> dict[str, tuple[Callable[[], Any], str]]:
             "parameters of torch.qint8",
         ),
         "not initialised": (lambda: nn.LazyLinear(3).parameters(), "not initialised"),
-        "twice": (lambda: [twice, twice], "more than once"),
-        "twice, by names": (lambda: [("a", twice), ("b", twice)], "more than once"),
+        "twice": (lambda: [twice, twice], "must be in once"),
+        "twice, by names": (lambda: [("a", twice), ("b", twice)], "must be in once"),
     }
 
 
@@ -279,4 +279,6 @@ def test_lr_may_be_a_tensor_on_the_cpu() -> None:
         runs.append([p.detach() for p in model.parameters()])
     assert all(torch.equal(p, q) for p, q in zip(*runs, strict=True))
     with pytest.raises(ValueError, match=r"Invalid lr: .*on the CPU"):
+        torch_bind.Frog([Parameter(normal(2))], lr=torch.ones((), device="meta"))
+    with pytest.raises(ValueError, match=r"Invalid lr: a tensor of shape \(2,\)"):
         torch_bind.Frog([Parameter(normal(2))], lr=torch.ones(2))
