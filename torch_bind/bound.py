@@ -14,6 +14,10 @@ from stepgauge.reference import Rule
 
 Group = dict[str, Any]
 Taker = Callable[[str, Any, Tensor], Tensor]  # (name, value, p) -> the field of p's state
+UNTRACED = (
+    "a step looks its states up by parameter, which a compiled frame does not guard; compile without fullgraph=True, "
+    "and the mathematics of what the core does not step are one graph all the same"
+)
 
 
 class BoundOptimizer(Optimizer, ABC):
@@ -101,7 +105,10 @@ class BoundOptimizer(Optimizer, ABC):
         Raises:
             RuntimeError: something cannot be stepped; nothing has changed then.
         """
-        return self._step_uncompiled(closure, torch.compiler.is_compiling())
+        compiled = torch.compiler.is_compiling()
+        if compiled:
+            torch._dynamo.graph_break(msg=UNTRACED)  # what fullgraph=True is answered
+        return self._step_uncompiled(closure, compiled)
 
     # A compiled frame does not notice that a state it looked up by parameter is not the one it was compiled with. So
     # none looks anything up: what is compiled, if the caller is, is the mathematics.

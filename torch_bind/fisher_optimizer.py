@@ -283,7 +283,7 @@ class FisherOptimizer(BoundOptimizer):
         if all(buffer is None for buffer in buffers):
             return None
         kept = zip(system.members, buffers, strict=True)
-        return system.matrix([torch.zeros_like(p, dtype=working_dtype(p)) if buffer is None else buffer for p, buffer in kept])
+        return system.matrix([torch.zeros_like(p) if buffer is None else buffer for p, buffer in kept])
 
     def with_momenta(self, plan: Plan) -> Iterator[tuple[list[Tensor], list[Tensor], list[Tensor] | None]]:
         """Parameters that are no layer's, to be stepped in place, their gradients and momenta; None if not kept.

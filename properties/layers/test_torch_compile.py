@@ -106,6 +106,18 @@ def test_a_compiled_step_keeps_the_states_of_equal_shapes_apart(name: str, how: 
     assert_same(everything(ours), everything(plain))
 
 
+@compiles
+@pytest.mark.parametrize("optimizer", [torch_bind.AdamP, torch_bind.Frog])
+def test_a_full_graph_is_refused_with_the_reason(optimizer: Any) -> None:
+    torch.compiler.reset()
+    p = parameter(3)
+    p.grad = torch.ones(3)
+    before = p.detach().clone()
+    with pytest.raises(RuntimeError, match=r"looks its states up by parameter.*compile without fullgraph=True"):
+        torch.compile(optimizer([p]).step, fullgraph=True, backend="eager")()
+    assert torch.equal(p, before)
+
+
 @pytest.fixture
 def eager_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mathematics of a compiled step without the compiler, whose rounding is a matter of its own."""
