@@ -55,6 +55,14 @@ def test_documents_show_what_is_stored(pages: list[Path]) -> None:
     assert cogapp.Cog().main(arguments) == 0
 
 
+def test_documents_name_tests_that_are_there(pages: list[Path]) -> None:
+    texts = [path.read_text() for path in (ROOT / "properties").rglob("test_*.py")]
+    there = set(re.findall(r"^def (test_\w+)", "\n".join(texts), re.MULTILINE))
+    named = {name for page in pages for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    assert named
+    assert named <= there
+
+
 def test_documents_link_to_what_is_there(pages: list[Path]) -> None:
     for page in pages:
         for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text()):
