@@ -24,6 +24,7 @@ from stepgauge.properties.layers.torch_cases import (
     feed,
     first_state,
     normal,
+    optimizer_of,
     parameter,
     pure_step,
 )
@@ -182,7 +183,7 @@ def test_past_the_limit_of_compilations_it_steps_all_the_same() -> None:
 @pytest.mark.parametrize("shape", [(), (4, 6), (3, 4, 2, 2)], ids=str)
 def test_the_pure_function_compiles_whole(name: str, shape: tuple[int, ...]) -> None:
     torch.compiler.reset()
-    compiled = torch.compile(torch_bind.RULES[CASES[name][0]].update, fullgraph=True, dynamic=False)
+    compiled = torch.compile(optimizer_of(name).update, fullgraph=True, dynamic=False)
     p = q = normal(*shape)
     s = r = first_state(name, p)
     for seed in (1, 2, 3):
@@ -234,7 +235,7 @@ def test_the_pure_function_stays_on_its_device(name: str, shape: tuple[int, ...]
     with FakeTensorMode():  # knows GPUs even where there is none
         p = torch.ones(shape, device="cuda")
         state = first_state(name, p)
-        fields = list(torch_bind.RULES[CASES[name][0]].fields(build(name, [Parameter(torch.ones(1))])._set()[0].rule))
+        fields = list(optimizer_of(name).fields(build(name, [Parameter(torch.ones(1))])._set()[0].rule))
         for _ in range(3):
             p, *state = pure_step(name, p, torch.ones_like(p), state)
         assert p.device.type == "cuda"

@@ -81,6 +81,11 @@ def rule_of(name: str, **changes: Any) -> Any:
     return reference.RULES[key](**{**hyperparameters, **changes})
 
 
+def optimizer_of(name: str) -> Any:
+    """The class: what its kind alone has, such as fields, is asked of it."""
+    return torch_bind.RULES[CASES[name][0]]
+
+
 def build(name: str, params: Any, **changes: Any) -> Any:
     rule, hyperparameters = CASES[name]
     return torch_bind.RULES[rule](params, **{**hyperparameters, **changes})
@@ -141,13 +146,13 @@ def assert_close(got: list[Tensor], expected: list[Tensor], rtol: float, atol: f
 def first_state(name: str, p: Tensor) -> list[Tensor | None]:
     """The arguments of the rule's function before the first step."""
     rule = rule_of(name)
-    fields = torch_bind.RULES[CASES[name][0]].fields(rule)
+    fields = optimizer_of(name).fields(rule)
     return [None if make is None or make is unset else make(p, rule) for make in fields.values()]
 
 
 def pure_step(name: str, p: Tensor, g: Tensor, state: Sequence[Tensor | None], update: Any = None) -> Any:
     """One step of the rule's function, of a parameter that is alone in its pool."""
-    optimizer, hyperparameters = torch_bind.RULES[CASES[name][0]], keywords(rule_of(name))
+    optimizer, hyperparameters = optimizer_of(name), keywords(rule_of(name))
     if optimizer.statistic is not None:
         total = optimizer.statistic(p, g, *state, **hyperparameters)
         hyperparameters["pooled"] = Pooled(total, p.numel())
