@@ -114,8 +114,9 @@ def test_a_full_graph_is_refused_with_the_reason(optimizer: Any) -> None:
     p = parameter(3)
     p.grad = torch.ones(3)
     before = p.detach().clone()
+    step: Any = torch.compile(optimizer([p]).step, fullgraph=True, backend="eager")
     with pytest.raises(RuntimeError, match=r"looks its states up by parameter.*compile without fullgraph=True"):
-        torch.compile(optimizer([p]).step, fullgraph=True, backend="eager")()
+        step()
     assert torch.equal(p, before)
 
 

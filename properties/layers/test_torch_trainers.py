@@ -71,7 +71,7 @@ def plain_loop(name: str) -> list[Tensor]:
 
 
 def transformers_trainer(name: str, folder: Path) -> list[Tensor]:
-    transformers = pytest.importorskip("transformers")
+    transformers: Any = pytest.importorskip("transformers")
 
     class InOrder(transformers.Trainer):  # type: ignore[misc]
         def _get_train_sampler(self, *_: Any) -> Any:
@@ -88,7 +88,7 @@ def transformers_trainer(name: str, folder: Path) -> list[Tensor]:
 
 
 def lightning_trainer(name: str, folder: Path) -> list[Tensor]:
-    lightning = pytest.importorskip("pytorch_lightning")
+    lightning: Any = pytest.importorskip("pytorch_lightning")
 
     class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
