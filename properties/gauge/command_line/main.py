@@ -12,7 +12,7 @@ from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_sile
 
 COMMANDS = (check, rules, explain, checks, strength, vectors, schema)  # as the help lists them
 # Optional modules, and the extra that brings each.
-EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "torch": "torch"}
+EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "torch": "torch", "jinja2": "report", "matplotlib": "report"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

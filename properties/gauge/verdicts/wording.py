@@ -9,7 +9,7 @@ from typing import NamedTuple
 from stepgauge.properties.gauge.checks.results import SCORES, Category, Result, Status
 from stepgauge.properties.gauge.edits.editable_source import Hunk
 from stepgauge.properties.gauge.problems.recipe import Recipe
-from stepgauge.properties.gauge.verdicts.record import Diagnosis, Record, Verdict
+from stepgauge.properties.gauge.verdicts.record import AtDefaults, Diagnosis, Record, Verdict
 
 REFUSED = ("cannot be built", "refused")  # how the messages of those begin
 NAMED = 4  # of the checks that fail alike
@@ -47,14 +47,16 @@ OF_VERDICT: Mapping[Verdict, Style] = {
 
 
 class Column(NamedTuple):
-    """A column of the table of verdicts."""
+    """A column of a table of verdicts; a name may be of any length, and is broken where it is too long."""
 
     heading: str
-    is_number: bool
+    is_number: bool = False
+    is_name: bool = False
 
 
 COLUMNS = (
-    *(Column(heading, is_number=False) for heading in ("target", "rule", "verdict", "dialect")),
+    Column("target", is_name=True),
+    *map(Column, ("rule", "verdict", "dialect")),
     *(Column(heading, is_number=True) for heading in ("float64", "float32", *SCORES, "seconds")),
 )
 
@@ -127,6 +129,7 @@ def details(report: Record) -> list[Line]:
         lines.append((Part(f"only with {' and '.join(report.only_when)}", style),))
     if report.divergence:
         lines.append((Part(f"first {report.divergence}"),))
+        lines += _at_defaults(report)
         lines += _held(report)
     if report.diagnosis:
         lines += _diagnosis(report.diagnosis)
@@ -138,6 +141,22 @@ def details(report: Record) -> list[Line]:
     lines += _alike(report.failures(deciding=True), Style.BAD)
     lines += _alike(report.failures(deciding=False), Style.UNSURE)
     return lines
+
+
+def _at_defaults(report: Record) -> Iterator[Line]:
+    """What the divergence means to those who set nothing."""
+    if found := report.at_defaults:
+        yield (Part(f"at its own defaults, in float32, it is {strays(found)} off after {found.steps} steps"),)
+
+
+def strays(found: AtDefaults) -> str:
+    """An error as a share of the way.
+
+    >>> strays(AtDefaults(100, 0.5, 2.0)), strays(AtDefaults(100, 3e-7, 1.0))
+    ('25% of the way', '3e-07 of the way')
+    """
+    share = f"{found.share:.0%}" if 0.005 <= found.share < 10 else f"{found.share:.0e}"
+    return f"{share} of the way"
 
 
 def _held(report: Record) -> Iterator[Line]:
