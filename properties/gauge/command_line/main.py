@@ -6,13 +6,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from stepgauge.properties.gauge.command_line import check, checks, explain, rules, schema, strength, vectors
+from stepgauge.properties.gauge.command_line import check, checks, explain, rules, schema, strength, survey, vectors
 from stepgauge.properties.gauge.command_line.interrupts import INTERRUPTS
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
 
-COMMANDS = (check, rules, explain, checks, strength, vectors, schema)  # as the help lists them
+COMMANDS = (check, survey, rules, explain, checks, strength, vectors, schema)  # as the help lists them
 # Optional modules, and the extra that brings each.
-EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "torch": "torch", "jinja2": "report", "matplotlib": "report"}
+EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "packaging": "check", "torch": "torch", "jinja2": "report", "matplotlib": "report"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

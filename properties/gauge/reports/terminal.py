@@ -34,8 +34,8 @@ def show_page(page: Page, console: Console) -> None:
     for note in page.notes:
         console.print(note, style="dim", soft_wrap=True)
     for section in page.sections:
-        if section.lines:
-            console.print(Text(section.title, style="bold"), soft_wrap=True)
+        if section.lines or section.command:
+            console.print(Text(section.command or section.title, style="bold"), soft_wrap=True)
             for line in section.lines:
                 console.print(Text.assemble("  ", coloured(line)), soft_wrap=True)
 

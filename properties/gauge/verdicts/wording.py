@@ -66,10 +66,10 @@ def row_of(report: Record) -> list[Part]:
     return [
         Part(report.target),
         Part(f"{report.rule}*" if report.inferred else report.rule or ""),
-        Part(f"{report.verdict}{NARROWED if _narrowed(report) else ''}", OF_VERDICT[report.verdict]),
+        Part(f"{report.verdict}{narrowed(report)}", OF_VERDICT[report.verdict]),
         Part(report.dialect or ""),
         *(Part(_share(report.share(f"trajectory/{dtype}"))) for dtype in ("float64", "float32")),
-        *(Part(_score(report, category)) for category in SCORES),
+        *(Part(score(report, category)) for category in SCORES),
         Part(f"{report.seconds:.1f}"),
     ]
 
@@ -79,12 +79,17 @@ def notes(reports: Sequence[Record]) -> list[str]:
     said = [NOTE]
     if any(report.inferred for report in reports):
         said.append("* rule inferred from the name")
-    if narrowed := dict.fromkeys(filter(None, map(_narrowed, reports))):
-        said.append(f"{NARROWED} asked only with {'; '.join(narrowed)}")
+    if settings := dict.fromkeys(filter(None, map(_settings, reports))):
+        said.append(f"{NARROWED} asked only with {'; '.join(settings)}")
     return said
 
 
-def _narrowed(report: Record) -> str:
+def narrowed(report: Record) -> str:
+    """The mark of a verdict that holds only for what --set fixed."""
+    return NARROWED if _settings(report) else ""
+
+
+def _settings(report: Record) -> str:
     """The hyperparameters that --set fixed, so that the verdict holds only for these values."""
     return ", ".join(f"{name}={value}" for name, value in report.coverage.get("set", {}).items())
 
@@ -114,7 +119,8 @@ def _share(share: float | None) -> str:
     return f"{share:.2f}" if share < 10 else f"{share:.0e}"
 
 
-def _score(report: Record, category: Category) -> str:
+def score(report: Record, category: str) -> str:
+    """How many checks of a category passed, of those that could be asked."""
     results = [r for r in report.results if r.category == category and r.status != Status.NOT_APPLICABLE]
     return f"{sum(r.status == Status.PASS for r in results)}/{len(results)}" if results else "-"
 
