@@ -18,7 +18,13 @@ from stepgauge.properties.gauge.command_line.arguments import (
 )
 from stepgauge.properties.gauge.command_line.interrupts import interruptible, raise_if_interrupted
 from stepgauge.properties.gauge.command_line.output import ExitStatus, console, fall_silent, usage_error
-from stepgauge.properties.gauge.command_line.written import Unwritten, add_reports, require_all_writable, write_reports, written_files
+from stepgauge.properties.gauge.command_line.written import (
+    Unwritten,
+    add_reports,
+    require_all_writable,
+    write_reports,
+    written_files,
+)
 from stepgauge.properties.gauge.errors import TargetError, UsageError, describe
 
 if TYPE_CHECKING:

@@ -12,7 +12,11 @@ from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_sile
 
 COMMANDS = (check, survey, rules, explain, checks, strength, vectors, schema)  # as the help lists them
 # Optional modules, and the extra that brings each.
-EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "packaging": "check", "torch": "torch", "jinja2": "report", "matplotlib": "report"}
+EXTRAS = {
+    **dict.fromkeys(("rich", "hypothesis", "jsonschema", "packaging"), "check"),
+    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+    "torch": "torch",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,9 +19,8 @@ LABEL = "worst coordinate"
 
 def as_html(page: Page) -> str:
     """The whole file."""
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True).from_string(
-        Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    )
+    text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     figures = {id(section): drawn(section.report) for section in page.sections}
     return template.render(page=page, figures=figures, id=id, written=written, environment=environment())

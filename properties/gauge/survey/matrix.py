@@ -24,7 +24,7 @@ COLUMNS = (
     *(Column(heading, is_number=True) for heading in ("off at defaults", "contract", "seconds")),
 )
 NOTE = (
-    "off at defaults: the largest error after 100 steps at the package's own defaults in float32, as a share of the way; "
+    "off at defaults: the largest error in 100 steps at the package's own defaults in float32, as a share of the way; "
     "contract: promises of torch's that are kept"
 )
 

@@ -16,9 +16,7 @@ from stepgauge.properties.gauge.verdicts.report import Report, failed
 def report_of(job: Job) -> Report:
     """The report on an implementation, whatever is wrong with it."""
     row = job.implementation
-    options = Options(
-        job.level, job.seed, row.dialect, dict(row.set), skip=",".join(row.skip), diagnosis=job.diagnosis
-    )
+    options = Options(job.level, job.seed, row.dialect, dict(row.set), skip=",".join(row.skip), diagnosis=job.diagnosis)
     try:
         return report_on(row.target, row.rule, options, dict(row.rename), "cpu")
     except UsageError as error:
