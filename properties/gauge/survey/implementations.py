@@ -10,7 +10,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from stepgauge.properties.gauge.errors import UsageError
+from stepgauge.properties.gauge.errors import UsageError, one_line
 from stepgauge.properties.gauge.files import read_text
 from stepgauge.properties.gauge.schemas.validation import first_violation
 from stepgauge.properties.gauge.targets.loading import Specification
@@ -91,7 +91,9 @@ def _implementation(row: Mapping[str, Any], place: str) -> Implementation:
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from error
     except InvalidRequirement as error:
-        raise UsageError(f"{place}.requirement: {row['requirement']!r} is no requirement: {error}") from error
+        raise UsageError(
+            f"{place}.requirement: {row['requirement']!r} is no requirement: {one_line(str(error))}"
+        ) from error
     values = {name: tuple(x) if isinstance(x, list) else x for name, x in row.get("set", {}).items()}
     return Implementation(**{**row, "rule": rule, "requirement": requirement, "set": values})
 
