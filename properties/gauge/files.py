@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 
-def write_whole(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str | bytes) -> None:
     """Write a text in place of what is there, all of it or nothing.
 
     What is no file (a pipe, a terminal) is written into. What UTF-8 does not have is escaped.
@@ -14,7 +14,7 @@ def write_whole(file: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; then what was there is unchanged.
     """
-    content = text.encode("utf-8", errors="backslashreplace")
+    content = text if isinstance(text, bytes) else text.encode("utf-8", errors="backslashreplace")
     end = Path(os.path.realpath(file))  # a link stays one
     if end.exists() and not end.is_file():
         end.write_bytes(content)

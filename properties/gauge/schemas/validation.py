@@ -87,6 +87,8 @@ def _complaint(error: Any) -> str:  # a ValidationError, whose fields the stubs 
             return f"{shown(value)} should be {' or '.join(map(shown, wanted))}"
         case "minimum":
             return f"{shown(value)} should be at least {wanted}"
+        case "pattern":
+            return f"{shown(value)} has letters that do not print"
         case "minItems" | "minLength" if wanted == 1:
             return f"{shown(value)} should not be empty"
         case _:

@@ -13,7 +13,7 @@ from stepgauge.properties.gauge.files import write_whole
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import covering_envelope
-from stepgauge.properties.gauge.vectors.format import Case, VectorError, write
+from stepgauge.properties.gauge.vectors.format import Case, VectorError, most_allowed, write
 from stepgauge.properties.gauge.vectors.replay import replay_case
 from stepgauge.properties.gauge.vectors.reproduction import NoScript, script
 from stepgauge.properties.gauge.verdicts.environment import environment
@@ -109,6 +109,8 @@ def record_case(problem: Problem, dialect: str, dtype: str, name: str) -> Case:
     if not (np.isfinite(centre).all() and np.isfinite(allowed).all()):
         raise VectorError("the reference overflows on the smallest problem")
     steps = [problem.cut(row) for row in centre]
+    if np.max(allowed, initial=0.0) > most_allowed([problem.initial, *steps]):
+        raise VectorError("rounding may do anything on the smallest problem")
     bounds = [problem.cut(row) for row in _rounded_up(allowed)]
     return Case(f"{problem.rule}/{name}", dialect, dtype, problem, steps, bounds)
 
