@@ -22,7 +22,7 @@ EXTRAS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     try:
-        chosen = _parser().parse_args(arguments)
+        chosen = parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = chosen.command
         return int(command(chosen))
     except ModuleNotFoundError as error:
@@ -57,7 +57,7 @@ def run() -> None:
     sys.exit(int(status))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="stepgauge", description="Tell whether an optimizer computes the update rule it is named for."
     )
