@@ -72,7 +72,8 @@ def test_commands_print_what_is_shown(transcript: Path) -> None:
     assert comparable(run_again(transcript)) == comparable(transcript.read_text().splitlines())
 
 
-def test_the_workflow_to_copy_gives_the_command_what_it_takes(pages: list[Path]) -> None:
+@pytest.mark.usefixtures("pages")
+def test_the_workflow_to_copy_gives_the_command_what_it_takes() -> None:
     """Its options exist, and what it shows and keeps is what the command is told to write."""
     text = (ROOT / "docs/workflows/optimizer.yml").read_text()
     found = re.search(r"^ +stepgauge (check .+\n(?: +--.+\n)+)", text, re.MULTILINE)
