@@ -7,6 +7,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PURELIB = $$($(CURDIR)/$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 # The editable install rebuilds the core on import, with the tools that it finds on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# What one job computes of the problems, the next need not.
+export STEPGAUGE_CACHE := $(CURDIR)/build/cache
 
 RELEASED := adamp:AdamP adamp:SGDP fsgdm:FSGDM
 TORCH := $(foreach rule,SGD Adam AdamW RMSprop,"torch.optim:$(rule)(foreach=False)") \

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from stepgauge.properties.gauge.cache.run import run_cache
 from stepgauge.properties.gauge.checks.registry import CHECKS, load_checks
 from stepgauge.properties.gauge.checks.results import Category
 from stepgauge.properties.gauge.errors import TargetError, UsageError
-from stepgauge.properties.gauge.problems.cache import run_cache
 from stepgauge.properties.gauge.targets.base import NO_RULE, Target
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.targets.loading import Specification

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from stepgauge.properties.gauge.cache.run import run_cache
 from stepgauge.properties.gauge.checks.comparison import Outcome, only_when
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Options
@@ -13,7 +14,6 @@ from stepgauge.properties.gauge.checks.runner import Runner
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, describe
 from stepgauge.properties.gauge.metamorphic.context import MetamorphicContext
 from stepgauge.properties.gauge.metamorphic.verdict import examine_without_rule
-from stepgauge.properties.gauge.problems.cache import run_cache
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.vectors.evidence import evidence_of
 from stepgauge.properties.gauge.verdicts.conclusion import by_nearness, conclude

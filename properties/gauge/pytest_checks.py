@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 from stepgauge.properties.gauge.api import Asked
+from stepgauge.properties.gauge.cache.run import Cache, run_cache
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Level, Options
 from stepgauge.properties.gauge.checks.registry import Check, has_rule, present_id
@@ -27,7 +28,6 @@ from stepgauge.properties.gauge.examine import context_of
 from stepgauge.properties.gauge.expected_failures import ExpectedFailure
 from stepgauge.properties.gauge.metamorphic.context import MetamorphicContext
 from stepgauge.properties.gauge.metamorphic.verdict import conclude_without_rule
-from stepgauge.properties.gauge.problems.cache import Cache, run_cache
 from stepgauge.properties.gauge.verdicts.conclusion import conclude, smallest_failure
 from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.gauge.verdicts.required_checks import shortfall

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stepgauge.properties.gauge.problems.drawing import problems_of
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
-from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import RULES
 

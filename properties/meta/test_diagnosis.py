@@ -17,10 +17,10 @@ from stepgauge.properties.gauge.command_line.output import ExitStatus
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource, editable_source
 from stepgauge.properties.gauge.edits.known_misreadings import entries, misreadings_of
 from stepgauge.properties.gauge.examine import examine
+from stepgauge.properties.gauge.problems.drawing import problems_of
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
-from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.verdicts.record import Diagnosis
 from stepgauge.properties.meta.figures import stored_row

@@ -11,8 +11,8 @@ import pytest
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource, editable_source, made
 from stepgauge.properties.gauge.edits.file_text import FileText
 from stepgauge.properties.gauge.edits.known_misreadings import misreadings_of
+from stepgauge.properties.gauge.problems.drawing import problems_of
 from stepgauge.properties.gauge.problems.expansion import expand
-from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.properties.gauge.tolerance.reference_copies import file_of
 from stepgauge.reference import RULES, driver
 

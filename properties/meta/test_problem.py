@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from stepgauge.properties.gauge.problems.drawing import problems_of
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.foci import foci_of
 from stepgauge.properties.gauge.problems.gradients import KINDS
 from stepgauge.properties.gauge.problems.problem import Problem
-from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.reference import RULES
 
 

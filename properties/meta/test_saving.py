@@ -16,11 +16,11 @@ from jsonschema import Draft202012Validator
 
 from stepgauge.properties.gauge.checks.comparison import compare
 from stepgauge.properties.gauge.command_line.main import main
+from stepgauge.properties.gauge.problems.drawing import problems_of
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.foci import foci_of
 from stepgauge.properties.gauge.problems.problem import Problem, flatten
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
-from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.properties.gauge.schemas.published import schema_text
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.tolerance.envelope import covering_envelope, envelopes

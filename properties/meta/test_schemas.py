@@ -15,10 +15,10 @@ from stepgauge.properties.gauge.checks.options import LEVELS
 from stepgauge.properties.gauge.checks.results import Category, Result, Status
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.edits.editable_source import Hunk
+from stepgauge.properties.gauge.problems.drawing import problems_of
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
-from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.properties.gauge.reports.json import write_json
 from stepgauge.properties.gauge.schemas.published import SCHEMAS, schema_text
 from stepgauge.properties.gauge.schemas.validation import first_violation, registry

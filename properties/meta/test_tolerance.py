@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from stepgauge.properties.gauge.problems.drawing import problems_of
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
-from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.tolerance.envelope import AMPLITUDE, ROUNDOFF, Reference, envelopes
 from stepgauge.properties.gauge.tolerance.runs import Apart, Runs

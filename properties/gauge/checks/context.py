@@ -217,7 +217,7 @@ class Context:
         return nullcontext()
 
     def recipes(self, per_focus: int, **constraints: Any) -> list[Recipe]:
-        from stepgauge.properties.gauge.problems.sampling import problems_of
+        from stepgauge.properties.gauge.problems.drawing import problems_of
 
         fixed = {**self.fixed, **constraints.pop("fixed", {})}
         maximize = self.target.takes_maximize

@@ -128,8 +128,8 @@ def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", terminal: 
     """Examine target after target, adding to `reports`; whether the user interrupted it."""
     from hypothesis.configuration import set_hypothesis_home_dir
 
+    from stepgauge.properties.gauge.cache.run import run_cache
     from stepgauge.properties.gauge.examine import Interrupted
-    from stepgauge.properties.gauge.problems.cache import run_cache
 
     set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "stepgauge-hypothesis")  # and not in the user's folder
     try:

@@ -6,14 +6,24 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from stepgauge.properties.gauge.command_line import check, checks, explain, rules, schema, strength, survey, vectors
+from stepgauge.properties.gauge.command_line import (
+    cache,
+    check,
+    checks,
+    explain,
+    rules,
+    schema,
+    strength,
+    survey,
+    vectors,
+)
 from stepgauge.properties.gauge.command_line.interrupts import INTERRUPTS
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
 
-COMMANDS = (check, survey, rules, explain, checks, strength, vectors, schema)  # as the help lists them
+COMMANDS = (check, survey, rules, explain, checks, strength, vectors, schema, cache)  # as the help lists them
 # Optional modules, and the extra that brings each.
 EXTRAS = {
-    **dict.fromkeys(("rich", "hypothesis", "jsonschema", "packaging"), "check"),
+    **dict.fromkeys(("rich", "hypothesis", "jsonschema", "packaging", "platformdirs"), "check"),
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
     "torch": "torch",
 }

@@ -108,8 +108,8 @@ def _export_problems(chosen: argparse.Namespace) -> list[Path]:
     Raises:
         UsageError: there is no such rule, or a file cannot be written.
     """
+    from stepgauge.properties.gauge.cache.run import run_cache
     from stepgauge.properties.gauge.checks.options import Options
-    from stepgauge.properties.gauge.problems.cache import run_cache
     from stepgauge.properties.gauge.targets.rules import known_rule
     from stepgauge.properties.gauge.vectors.drawn_problems import drawn_cases
     from stepgauge.properties.gauge.vectors.format import write_all

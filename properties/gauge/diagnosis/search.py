@@ -33,11 +33,11 @@ from stepgauge.properties.gauge.edits.editable_source import (
 )
 from stepgauge.properties.gauge.edits.known_misreadings import Misreading, misreadings_of
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError
+from stepgauge.properties.gauge.problems.drawing import problems_of
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.foci import foci_of
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import Recipe
-from stepgauge.properties.gauge.problems.sampling import problems_of
 from stepgauge.properties.gauge.problems.shrinking import shrink
 from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF
 from stepgauge.properties.gauge.verdicts.record import CONFIRMATIONS, Diagnosis

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.problems.cache import cached
+from stepgauge.properties.gauge.cache.run import cached, stored
 from stepgauge.properties.gauge.problems.gradients import KINDS
 from stepgauge.properties.gauge.problems.layer_inputs import LAYER_INPUTS
 from stepgauge.properties.gauge.problems.problem import Problem, move
@@ -22,6 +22,7 @@ Recorded = tuple[list[Array | None], dict[int, Seen]]
 
 
 @cached
+@stored
 def expand(recipe: Recipe) -> Problem:
     """The problem that a recipe stands for."""
     rng = np.random.default_rng(recipe.seed)

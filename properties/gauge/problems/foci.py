@@ -6,6 +6,7 @@ Random gradients of unit size in float32 miss most real defects: see the kinds i
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from stepgauge.properties.gauge.cache.encoding import storable
 from stepgauge.properties.gauge.problems.gradients import KINDS
 from stepgauge.properties.gauge.problems.recipe import LayerRecipe, Shape
 from stepgauge.reference import RULES, Convolution
@@ -32,6 +33,7 @@ LAYERS: tuple[LayerRecipe, ...] = (
 )
 
 
+@storable
 class Focus(NamedTuple):
     """What a family of recipes has in common; an empty choice leaves everything open."""
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.properties.gauge.problems.cache import cached
+from stepgauge.properties.gauge.cache.encoding import storable
+from stepgauge.properties.gauge.cache.run import cached
 from stepgauge.properties.gauge.problems.recipe import Change, ParameterGroup, Recipe
 from stepgauge.reference import Array, Group, Layer, Rule, Seen, driver
 
@@ -26,6 +27,7 @@ class Moved(NamedTuple):
 UNMOVED = Moved()
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Parameters, the gradients of every step (None where absent), and the groups; float64 throughout.

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from stepgauge.reference import Convolution, Layer
+from stepgauge.properties.gauge.cache.encoding import storable
+from stepgauge.reference import Convolution, Layer, Seen
 
 Hyperparameters = Mapping[str, Any]
+for record in (Convolution, Layer, Seen):  # of the reference, which knows nothing of this
+    storable(record)
 
 
+@storable
 class Change(NamedTuple):
     """From a step on (counted from 0), a hyperparameter has another value in every group."""
 
@@ -17,6 +21,7 @@ class Change(NamedTuple):
     value: Any
 
 
+@storable
 class ParameterGroup(NamedTuple):
     """A parameter group: all hyperparameters of the rule, and the indices of the parameters they hold for."""
 
@@ -27,6 +32,7 @@ class ParameterGroup(NamedTuple):
 Shape = tuple[int, ...]
 
 
+@storable
 @dataclass(frozen=True)
 class LayerRecipe:
     """A layer: a Conv2d if it has a geometry, else linear.
@@ -63,6 +69,7 @@ class LayerRecipe:
         return Layer(first, first + 1 if self.bias else None, self.geometry)
 
 
+@storable
 @dataclass(frozen=True)
 class Recipe:
     """What a problem is made from.

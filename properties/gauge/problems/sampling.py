@@ -1,21 +1,19 @@
 """Recipes drawn by Hypothesis."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, assume, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
-from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
 from stepgauge.properties.gauge.errors import UsageError
-from stepgauge.properties.gauge.problems.foci import LAYERS, Focus, foci_of
+from stepgauge.properties.gauge.problems.foci import LAYERS, Focus
 from stepgauge.properties.gauge.problems.gradients import KINDS
+from stepgauge.properties.gauge.problems.independent_draws import BACKEND, seeded
 from stepgauge.properties.gauge.problems.layer_inputs import LAYER_INPUTS
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup, Recipe
 from stepgauge.properties.gauge.problems.regimes import regimes_of_layer
@@ -123,22 +121,12 @@ def absences(draw: st.DrawFn, kind: str, parameters: int, steps: int) -> tuple[t
     return tuple(draw(gaps) for _ in range(parameters))
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Hypothesis draws now and then a constant that stands in some local module, whichever are imported; not here.
-
-    Beside other code, the same seed would else draw other problems.
-    """
-    with patch.object(HypothesisProvider, "_maybe_draw_constant", lambda *_, **__: None):
-        yield
-
-
 def draw_recipes(strategy: SearchStrategy[Recipe], count: int, seed: int) -> list[Recipe]:
     """`count` recipes, the same for the same seed."""
     drawn: list[Recipe] = []
 
-    @hypothesis.seed(seed)
     @settings(
+        backend=BACKEND,
         max_examples=count + 1,
         database=None,
         deadline=None,
@@ -150,30 +138,10 @@ def draw_recipes(strategy: SearchStrategy[Recipe], count: int, seed: int) -> lis
         drawn.append(recipe)
 
     try:
-        with _alone():
+        with seeded(seed):
             collect()
     except Unsatisfiable:
         raise UsageError(
             "the hyperparameters that are set leave no legal ones to draw; set those they depend on"
         ) from None
     return drawn[1:] if len(drawn) > 1 else drawn  # the first is Hypothesis's simplest, the same for every seed
-
-
-def problems_of(
-    rule: str,
-    per_focus: int,
-    seed: int,
-    *,
-    fixed: Hyperparameters,
-    maximize: bool,
-    without: Collection[str] = (),
-    only: Collection[str] = (),
-    foci: Mapping[str, Focus] | None = None,
-) -> list[Recipe]:
-    """`per_focus` recipes of every focus that matters to the rule, or of those named, or of those given."""
-    chosen = {name: focus for name, focus in (foci or foci_of(rule)).items() if not only or name in only}
-    return [
-        replace(recipe, focus=name)
-        for k, (name, focus) in enumerate(chosen.items())
-        for recipe in draw_recipes(recipes(rule, fixed, focus, maximize, without), per_focus, seed * 1000 + k)
-    ]

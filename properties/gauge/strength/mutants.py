@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stepgauge.properties.gauge.cache.run import run_cache
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Level, Options
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource, Hunk, editable_source
 from stepgauge.properties.gauge.edits.known_misreadings import misreadings_of
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS
-from stepgauge.properties.gauge.problems.cache import run_cache
 from stepgauge.properties.gauge.problems.problem import Problem, distance
 from stepgauge.properties.gauge.strength.equivalence import Prover
 from stepgauge.properties.gauge.targets.factory import make_target

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
+from stepgauge.properties.gauge.cache.run import run_cache
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Level, Options
 from stepgauge.properties.gauge.checks.registry import CHECKS, Check
 from stepgauge.properties.gauge.checks.results import DECIDING
 from stepgauge.properties.gauge.checks.runner import Runner, run_check
-from stepgauge.properties.gauge.problems.cache import run_cache
 from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, ParameterGroup, Recipe
 from stepgauge.properties.gauge.targets.numpy_rule import RuleTarget

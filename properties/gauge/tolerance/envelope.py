@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.problems.cache import cached
+from stepgauge.properties.gauge.cache.encoding import storable
+from stepgauge.properties.gauge.cache.run import cached, stored
 from stepgauge.properties.gauge.problems.problem import Problem, distance, reference_trajectory
 from stepgauge.properties.gauge.tolerance.side_by_side import SideBySide, rule_side_by_side
 from stepgauge.properties.gauge.tolerance.stochastic import Arithmetic, Decision, Run, instrument_rule
@@ -29,6 +30,7 @@ SCALAR_RUNS = 4
 SILENT = Run()
 
 
+@storable
 @dataclass(frozen=True)
 class Envelope:
     """A trajectory of the reference, shape (steps, size), and its sensitivity to rounding, likewise.
@@ -123,6 +125,7 @@ def amplitude_of(rule: str, dtype: str) -> float:
 
 
 @cached
+@stored
 def envelopes(problem: Problem, dialect: str, dtype: str) -> list[Envelope]:
     """One envelope, or one for each continuation that rounding in `dtype` can lead to; the nominal one first."""
     return every_continuation(*_nominal(problem, dialect, amplitude_of(problem.rule, dtype)), dtype)

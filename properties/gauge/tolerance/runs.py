@@ -7,23 +7,13 @@ that each has by itself. A text that asks for more, or that lets runs part where
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from stepgauge.properties.gauge.tolerance.stochastic import (
-    EXACT,
-    NUMPY,
-    POOL,
-    Arithmetic,
-    Decision,
-    Noise,
-    Run,
-    pool_of,
-)
+from stepgauge.properties.gauge.tolerance.stochastic import EXACT, NUMPY, Arithmetic, Decision, Run, noise_of
 from stepgauge.reference import Array
 
 
@@ -103,29 +93,25 @@ def is_array(x: Any) -> bool:
     return not x.number if isinstance(x, Runs) else isinstance(x, NUMPY)
 
 
-def _dimensions(x: Any) -> int:
-    if isinstance(x, Runs):
-        return x.values.ndim - 1
-    return x.ndim if isinstance(x, NUMPY) else 0
-
-
-def aligned(operands: Sequence[Any]) -> list[Any]:
+def aligned(*operands: Any) -> Sequence[Any]:
     """Operands that broadcast run by run."""
-    dimensions = [_dimensions(x) for x in operands]
+    dimensions = [x.values.ndim if type(x) is Runs else np.ndim(x) + 1 for x in operands]
     most = max(dimensions)
-    found = []
-    for x, own in zip(operands, dimensions, strict=True):
-        values = x.values if isinstance(x, Runs) else x
-        if isinstance(x, Runs) and own < most:
-            values = values.reshape(len(values), *(1,) * (most - own), *values.shape[1:])
-        found.append(values)
-    return found
+    return [_with_axes(x, most) if type(x) is Runs else x for x in operands]
+
+
+def _with_axes(x: Runs, dimensions: int) -> Array:
+    """The values of all runs, with axes of length 1 after that of the runs until they have so many dimensions."""
+    values = x.values
+    if values.ndim == dimensions:
+        return values
+    return values.reshape(len(values), *(1,) * (dimensions - values.ndim), *values.shape[1:])
 
 
 def elementwise(function: Callable[..., Any], *operands: Any) -> Runs:
     """A function of corresponding elements, in each run."""
     number = all(map(is_number, operands))
-    values = function(*aligned(operands))
+    values = function(*aligned(*operands))
     if number and not np.isfinite(values).all():
         raise Apart("where Python's numbers raise")
     return Runs(values, number=number)
@@ -184,33 +170,6 @@ def call(function: Any, *arguments: Any, **options: Any) -> Any:
     return FUNCTIONS[function](*arguments, **options)
 
 
-@lru_cache(maxsize=16)
-def _pools(seeds: tuple[int, ...]) -> Array:
-    return np.array([pool_of(seed)[0] for seed in seeds])
-
-
-class NoiseOfRuns:
-    """For each run the stream of `Noise`, one row each."""
-
-    def __init__(self, seeds: Sequence[int], amplitudes: Sequence[float]) -> None:
-        self.seeds, self.amplitudes = tuple(seeds), np.array(amplitudes)[:, None]
-        self.pools = _pools(self.seeds)
-        self.position = 0
-        self.streams: list[Noise] = []  # once a pool is used up, runs go on in places of their own
-
-    def draw(self, size: int) -> Array:
-        """Shape (runs, size)."""
-        if not self.streams and self.position + size <= POOL:
-            self.position += size
-            drawn: Array = self.pools[:, self.position - size : self.position] * self.amplitudes
-            return drawn
-        if not self.streams:
-            self.streams = [Noise(*one) for one in zip(self.seeds, self.amplitudes[:, 0].tolist(), strict=True)]
-            for stream in self.streams:
-                stream.position = self.position
-        return np.array([stream.draw(size) for stream in self.streams])
-
-
 class ArithmeticOfRuns(Arithmetic):
     """What the text calls when its runs go side by side."""
 
@@ -218,32 +177,40 @@ class ArithmeticOfRuns(Arithmetic):
         """Start runs that follow the decisions of an earlier one."""
         self.begin(Run(), follow)
         self.count = len(runs)
-        self.noise = NoiseOfRuns([2 * run.seed for run in runs], [run.arrays for run in runs])
-        self.scalar_noise = NoiseOfRuns([2 * run.seed + 1 for run in runs], [run.scalars for run in runs])
-
-    def _factors(self, shape: tuple[int, ...]) -> Array:
-        return 1 + self.noise.draw(math.prod(shape)).reshape(self.count, *shape)
+        self.arrays, self.scalars = noise_of(runs)
 
     def blur(self, x: Any) -> Any:
-        if is_array(x) and x.dtype.kind == "f":
-            return Runs((x.values if isinstance(x, Runs) else x) * self._factors(x.shape))
-        if isinstance(x, float) or (isinstance(x, Runs) and x.number):
-            return Runs((x.values if isinstance(x, Runs) else x) * (1 + self.scalar_noise.draw(1)[:, 0]), number=True)
-        return x
+        if type(x) is Runs:
+            return self._blurred(x.values, number=x.number)
+        if isinstance(x, NUMPY) and x.dtype.kind == "f":
+            return Runs(x * self.arrays.factors(x.size).reshape(self.count, *x.shape))
+        return Runs(x * self.scalars.factors(1)[:, 0], number=True) if isinstance(x, float) else x
+
+    def _blurred(self, values: Array, *, number: bool) -> Runs:
+        if number:
+            return Runs(values * self.scalars.factors(1)[:, 0], number=True)
+        if values.dtype.kind != "f":
+            return Runs(values)
+        return Runs(values * self.arrays.factors(values.size // self.count).reshape(values.shape))
 
     def operate(self, op: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
-        if is_array(b) and self._rounds(a):
-            a = self._rounded(a)
-        elif is_array(a) and self._rounds(b):
-            b = self._rounded(b)
-        return self.blur(elementwise(op, a, b) if isinstance(a, Runs) or isinstance(b, Runs) else op(a, b))
+        a_is_array, b_is_array = is_array(a), is_array(b)
+        if b_is_array and not a_is_array:
+            a = self._entering(a, b)
+        elif a_is_array and not b_is_array:
+            b = self._entering(b, a)
+        if type(a) is not Runs and type(b) is not Runs:
+            return self.blur(op(a, b))
+        if a_is_array or b_is_array:
+            return self._blurred(op(*aligned(a, b)), number=False)
+        return self.blur(elementwise(op, a, b))
 
-    def _rounds(self, x: Any) -> bool:
-        return is_number(x) and not isinstance(x, int)
-
-    def _rounded(self, x: Any) -> Runs:
-        """A number of Python's as it enters an array: rounded to its dtype."""
-        return Runs((x.values if isinstance(x, Runs) else x) * (1 + self.noise.draw(1)[:, 0]), number=True)
+    def _entering(self, x: Any, array: Any) -> Any:
+        """A number of Python's as it enters an array's operation: rounded to its dtype; whole numbers stay exact."""
+        if type(x) is Runs or isinstance(x, float):
+            values = (x.values if type(x) is Runs else x) * self.arrays.factors(1)[:, 0]
+            return Runs(values.reshape(self.count, *(1,) * array.ndim))
+        return x
 
     def decide(self, place: str, outcome: Any) -> Any:
         if not isinstance(outcome, Runs):
@@ -283,8 +250,8 @@ class ArithmeticOfRuns(Arithmetic):
         terms = x if isinstance(x, Runs) else Runs(np.broadcast_to(x, (self.count, *np.shape(x))))
         over = _behind_the_runs(terms, axes.get("axis"))
         n = math.prod(terms.values.shape[k] for k in over)
-        each = self.noise.draw(terms.size).reshape(terms.values.shape)
-        whole = self.noise.draw(1).reshape(self.count, *(1,) * terms.ndim)
+        each = self.arrays.errors(terms.size).reshape(terms.values.shape)
+        whole = self.arrays.errors(1).reshape(self.count, *(1,) * terms.ndim)
         blurred = terms.values * (1 + max(1, n) ** 0.5 * (each + whole))
         return Runs(np.sum(blurred, axis=over, keepdims=axes.get("keepdims", False)))
 
@@ -295,7 +262,7 @@ class ArithmeticOfRuns(Arithmetic):
         if product.ndim == len(b.shape):  # of two plain matrices
             product, terms = (np.broadcast_to(x, (self.count, *x.shape)) for x in (product, terms))
         size = product[0].size
-        inner, outer = (self.noise.draw(size).reshape(product.shape) for _ in range(2))
+        inner, outer = (self.arrays.errors(size).reshape(product.shape) for _ in range(2))
         return Runs(product + a.shape[1] ** 0.5 * (terms * inner + product * outer))
 
     def sqrt(self, x: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stepgauge.properties.gauge.cache.encoding import storable
 from stepgauge.properties.gauge.tolerance.reference_copies import Transformation, copy_rule
 from stepgauge.reference import Rule
 from stepgauge.reference.rule import Array
@@ -39,6 +40,7 @@ EXACT = {
 }  # fmt: skip
 
 
+@storable
 class Decision(NamedTuple):
     """What the text decided: comparisons, as the bytes of an array of booleans; signs; or which item is smallest."""
 
@@ -60,33 +62,58 @@ class Run(NamedTuple):
 
 
 POOL = 1 << 16
+STRIDE = 40503  # of laps through a pool: odd, and no simple fraction of its size
 
 
 @lru_cache(maxsize=64)  # the seeds are few, and every run starts one anew
-def pool_of(seed: int) -> tuple[Array, Any]:
-    """Standard normal numbers, and the state that their generator is left in."""
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal(POOL), rng.bit_generator.state
+def _normal(seed: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(POOL)
+
+
+@lru_cache(maxsize=32)
+def _pools(seeds: tuple[int, ...], amplitudes: tuple[float, ...]) -> tuple[Array, Array]:
+    """The errors of streams, shape (streams, POOL), and factors 1 + error."""
+    errors = np.array([amplitude * _normal(seed) for seed, amplitude in zip(seeds, amplitudes, strict=True)])
+    return errors, 1 + errors
 
 
 class Noise:
-    """A stream of factors 1 + amplitude * xi, cut from a pool that is drawn once."""
+    """Streams of errors amplitude * xi, cut from pools that are drawn once, at places that all streams share."""
 
-    def __init__(self, seed: int, amplitude: float) -> None:
-        self.amplitude = amplitude
-        pool, state = pool_of(seed)
-        self.rng = np.random.default_rng(seed)
-        self.rng.bit_generator.state = state
-        self.pool = pool * amplitude
-        self.position = 0
+    def __init__(self, *streams: tuple[int, float]) -> None:
+        """Each stream has a seed and an amplitude."""
+        self.streams = streams
+        seeds, amplitudes = zip(*streams, strict=True)
+        self._errors, self._factors = _pools(seeds, amplitudes)
+        self._position = self._laps = 0
 
-    def draw(self, size: int) -> Array:
-        if size > POOL:
-            return self.rng.standard_normal(size) * self.amplitude
-        if self.position + size > POOL:
-            self.position = int(self.rng.integers(POOL - size + 1))
-        self.position += size
-        return self.pool[self.position - size : self.position]
+    def errors(self, size: int) -> Array:
+        """Shape (streams, size)."""
+        return self._errors[:, self._next(size)] if size <= POOL else self._beyond(size)
+
+    def factors(self, size: int) -> Array:
+        """1 + errors."""
+        return self._factors[:, self._next(size)] if size <= POOL else 1 + self._beyond(size)
+
+    def _next(self, size: int) -> slice:
+        if self._position + size > POOL:
+            self._laps += 1
+            self._position = self._laps * STRIDE % (POOL - size + 1)
+        self._position += size
+        return slice(self._position - size, self._position)
+
+    def _beyond(self, size: int) -> Array:
+        """More than a pool holds."""
+        self._laps += 1
+        return np.array(
+            [a * np.random.default_rng((seed, self._laps)).standard_normal(size) for seed, a in self.streams]
+        )
+
+
+def noise_of(runs: Sequence[Run]) -> tuple[Noise, Noise]:
+    """The noise of runs: of operations on arrays, and on Python's numbers."""
+    arrays = Noise(*((2 * run.seed, run.arrays) for run in runs))
+    return arrays, Noise(*((2 * run.seed + 1, run.scalars) for run in runs))
 
 
 class Arithmetic:
@@ -99,8 +126,7 @@ class Arithmetic:
         """Start a run, following the decisions of an earlier one if given."""
         self.silent = run.arrays == run.scalars == 0  # then nothing is drawn
         if not self.silent:
-            self.arrays = Noise(2 * run.seed, run.arrays)
-            self.scalars = Noise(2 * run.seed + 1, run.scalars)
+            self.arrays, self.scalars = noise_of([run])
         self.follow = follow
         self.decisions: list[Decision] = []
         self.swayed = False  # whether a decision came out other than the run was made to follow
@@ -110,18 +136,18 @@ class Arithmetic:
         if self.silent:
             return x
         if isinstance(x, NUMPY) and x.dtype.kind == "f":
-            return np.multiply(x, 1 + self.arrays.draw(x.size).reshape(x.shape))
+            return np.multiply(x, self.arrays.factors(x.size).reshape(x.shape))
         if isinstance(x, float):
-            return x * (1 + float(self.scalars.draw(1)[0]))
+            return x * self.scalars.factors(1).item()
         return x
 
     def operate(self, op: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
         if self.silent:
             return op(a, b)
         if isinstance(b, NUMPY) and isinstance(a, float) and not isinstance(a, np.generic):
-            a = a * (1 + float(self.arrays.draw(1)[0]))  # a scalar is rounded to the array's dtype first
+            a = a * self.arrays.factors(1).item()  # a scalar is rounded to the array's dtype first
         elif isinstance(a, NUMPY) and isinstance(b, float) and not isinstance(b, np.generic):
-            b = b * (1 + float(self.arrays.draw(1)[0]))
+            b = b * self.arrays.factors(1).item()
         return self.blur(op(a, b))
 
     def decide(self, place: str, outcome: Any) -> Any:
@@ -157,7 +183,7 @@ class Arithmetic:
         if self.silent:
             return np.sum(x, **axes)
         n = x.size // max(1, np.sum(x, **axes).size)
-        noise = self.arrays.draw(x.size).reshape(x.shape) + self.arrays.draw(1)[0]
+        noise = self.arrays.errors(x.size).reshape(x.shape) + self.arrays.errors(1).item()
         return np.sum(x * (1 + max(1, n) ** 0.5 * noise), **axes)
 
     def matmul(self, a: Array, b: Array) -> Array:
@@ -166,7 +192,7 @@ class Arithmetic:
         if self.silent:
             return product
         terms = np.sqrt((a * a) @ (b * b))  # the size of a sum of terms, each with a random sign
-        inner, outer = (self.arrays.draw(product.size).reshape(product.shape) for _ in range(2))
+        inner, outer = (self.arrays.errors(product.size).reshape(product.shape) for _ in range(2))
         return product + a.shape[1] ** 0.5 * (terms * inner + product * outer)
 
     def sqrt(self, x: Any) -> Any:

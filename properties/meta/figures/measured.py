@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from stepgauge.properties.gauge.cache.run import run_cache
 from stepgauge.properties.gauge.checks.options import Level, Options
 from stepgauge.properties.gauge.examine import examine
-from stepgauge.properties.gauge.problems.cache import run_cache
 from stepgauge.properties.gauge.reports.strength import power
 from stepgauge.properties.gauge.strength.mutants import Strength
 from stepgauge.properties.gauge.strength.resolution import COORDINATE, Resolution
