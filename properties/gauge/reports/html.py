@@ -14,7 +14,6 @@ from stepgauge.properties.gauge.verdicts.environment import environment
 from stepgauge.properties.gauge.verdicts.record import CurvePoint, Record
 
 INCHES = (6.4, 2.8)
-LABEL = "worst coordinate"
 
 
 def as_html(page: Page) -> str:
@@ -40,6 +39,7 @@ def error_by_step(curve: Sequence[CurvePoint]) -> str:
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "stepgauge"}):
         figure = Figure(figsize=INCHES, layout="constrained")
@@ -50,8 +50,8 @@ def error_by_step(curve: Sequence[CurvePoint]) -> str:
         axes.fill_between(steps, [_positive(p.allowed) for p in curve], color="#2a7d4f", alpha=0.1, lw=0)
         axes.set_yscale("log")
         axes.set_xlabel("step")
-        axes.set_ylabel(LABEL)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_ylabel("worst coordinate")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="best", frameon=False)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import binding_steps, distance, shares_of
+from stepgauge.properties.gauge.checks.comparison import binding_steps, shares_of
 from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
 from stepgauge.properties.gauge.problems.expansion import expand
-from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.properties.gauge.problems.problem import Problem, distance
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import covering_envelope
 from stepgauge.properties.gauge.vectors.format import VectorError
