@@ -111,7 +111,8 @@ def test_two_rows_of_one_target_are_two_verdicts(survey: Survey) -> None:
 
 
 def test_what_hangs_is_ended_and_so_is_what_it_started(survey: Survey, tmp_path: Path) -> None:
-    status, document = survey(_rows("hangs.py:SGD", "leaves.py:SGD", more="seconds = 60"), "-j", "2", "--timeout", "1")
+    rows = _rows("hangs.py:SGD") + _rows("leaves.py:SGD", more="seconds = 600")
+    status, document = survey(rows, "-j", "2", "--timeout", "1")
     assert status == 0
     assert [row["result"]["verdict"] for row in document["rows"]] == ["error", "conforms"]
     child = int((tmp_path / "child").read_text())
