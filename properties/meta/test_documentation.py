@@ -12,6 +12,7 @@ import pytest
 import stepgauge.properties.gauge
 import stepgauge.properties.meta.transcripts
 import stepgauge.reference
+from stepgauge.properties.gauge.command_line.main import parser
 from stepgauge.properties.meta.transcripts import comparable, run_again, transcripts
 
 ROOT = Path(__file__).parents[2]
@@ -77,3 +78,15 @@ def test_commands_print_what_is_shown(transcript: Path) -> None:
     if "adamp:" in transcript.read_text():
         pytest.importorskip("adamp", reason="the released package is not installed")
     assert comparable(run_again(transcript)) == comparable(transcript.read_text().splitlines())
+
+
+@pytest.mark.usefixtures("pages")
+def test_the_workflow_to_copy_gives_the_command_what_it_takes() -> None:
+    """Its options exist, and what it shows and keeps is what the command is told to write."""
+    text = (ROOT / "docs/workflows/optimizer.yml").read_text()
+    found = re.search(r"^ +stepgauge (check .+\n(?: +--.+\n)+)", text, re.MULTILINE)
+    assert found is not None
+    chosen = parser().parse_args(found[1].split())
+    assert chosen.rule == "adamp"
+    for file in (chosen.markdown, chosen.html, chosen.badge):
+        assert text.count(str(file)) >= 2
