@@ -43,10 +43,14 @@ class IndependentDraws(PrimitiveProvider):
         assert max_value is not None
         return self.random.randint(min_value, max_value)
 
-    def draw_float(self, **_: Any) -> NoReturn:
+    def draw_float(self, *_: Any, **__: Any) -> NoReturn:
         raise NotImplementedError("problems are made of choices")
 
-    draw_string = draw_bytes = draw_float
+    def draw_string(self, *_: Any, **__: Any) -> NoReturn:
+        raise NotImplementedError("problems are made of choices")
+
+    def draw_bytes(self, *_: Any, **__: Any) -> NoReturn:
+        raise NotImplementedError("problems are made of choices")
 
 
 AVAILABLE_PROVIDERS[BACKEND] = f"{__name__}.{IndependentDraws.__name__}"

@@ -198,7 +198,7 @@ class ArithmeticOfRuns(Arithmetic):
         if type(x) is Runs:
             return self._blurred(x.values, number=x.number)
         if isinstance(x, NUMPY) and x.dtype.kind == "f":
-            return Runs(x * self.arrays.factors(x.size).reshape(self.count, *x.shape))
+            return Runs(np.asarray(x) * self.arrays.factors(x.size).reshape(self.count, *x.shape))
         return Runs(x * self.scalars.factors(1)[:, 0], number=True) if isinstance(x, float) else x
 
     def _blurred(self, values: Array, *, number: bool) -> Runs:
