@@ -1,6 +1,7 @@
 """The models, and who steps them: each rule of this project in each of its layers, and what a user could pick instead.
 
-A new rule of the core is found by itself; its row in `RIVALS` says the least traffic of a step and who else computes it.
+A new rule of the core is found by itself; its row in `RIVALS` says the least traffic of a step, and who else
+computes it.
 """
 
 import importlib
@@ -46,9 +47,15 @@ class Peer(NamedTuple):
     keywords: dict[str, Any] = {}  # noqa: RUF012  # nobody writes into it
     checkout: str = ""  # the option that names its folder, where it is on no registry
 
-    @property
-    def missing(self) -> bool:
-        return importlib.util.find_spec(self.module.partition(".")[0]) is None
+    def missing(self) -> str | None:
+        """Why it cannot take part."""
+        if importlib.util.find_spec(self.module.partition(".")[0]) is None:
+            return "not installed"
+        try:
+            importlib.import_module(self.module)
+        except Exception as error:  # whatever a stranger's package raises
+            return f"cannot be imported: {error}"
+        return None
 
 
 class Contest(NamedTuple):

@@ -22,7 +22,7 @@ def fifth(shapes: list[Shape]) -> list[Shape]:
     """A fifth of a model: of its tensors, or of the rows of its only one."""
     if len(shapes) > 1:
         return shapes[: len(shapes) // 5]
-    (rows, *rest), = shapes
+    ((rows, *rest),) = shapes
     return [(rows // 5, *rest)]
 
 

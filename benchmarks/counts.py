@@ -37,9 +37,9 @@ def instructions(slowed: Collection[str] = ()) -> Counts:
         command = ["cc", "-O2", "-shared", "-fPIC", "-o", library, HERE / "requests.c"]
         if (built := subprocess.run(command, capture_output=True, text=True)).returncode:
             raise Unavailable(f"callgrind's header does not compile: {built.stderr.splitlines()[0]}")
+        callgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
         subprocess.run(
-            ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
-            + [sys.executable, HERE / "counted.py", library, *slowed],
+            [*callgrind, sys.executable, HERE / "counted.py", library, *slowed],
             env={**os.environ, **ONE_THREAD, "PYTHONHASHSEED": "0"},
             stderr=subprocess.DEVNULL,
             check=True,

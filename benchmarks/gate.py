@@ -26,8 +26,8 @@ BASELINE = HERE / "baseline.json"
 PROCESSES = 5  # that measure the ratios; more, where some look dearer
 RETRIES = 2
 # What may be dearer by how much before it counts. Instructions repeat exactly with the same compiler and interpreter;
-# the allowance is for other patch releases of these. Ratios of five idle processes' medians were seen to differ by 17 %;
-# on another processor they say only whether a kernel has fallen far behind.
+# the allowance is for other patch releases of these. Ratios (medians of five processes) were seen to differ by 17 %; on
+# another processor they say only whether a kernel has fallen far behind.
 ALLOWED = {"instructions": 0.05, "operators": 0.0, "memory": 0.05, "ratios": 0.25}
 SLACK = {"memory": 1024}  # bytes: what the interpreter itself holds differs by that
 ELSEWHERE = {**ALLOWED, "ratios": 1.0}
@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         return judged(now, chosen.baseline)
     ratios, share = measured_ratios(chosen.slow)
     if chosen.record:
-        return record({**now, "ratios": ratios}, share, chosen.baseline)
+        rounded = {name: round(ratio, 3) for name, ratio in ratios.items()}
+        return record({**now, "ratios": rounded}, share, chosen.baseline)
     if share is not None and share > BUSY:
         print(f"the machine is busy: others took {share:.0%} of its processors, so only the counts are judged")
     else:
@@ -90,7 +91,7 @@ def judged(now: Kinds, path: Path) -> int:
     except (OSError, ValueError) as error:
         print(f"{path}: no baseline can be read there ({error}); record one with --record", file=sys.stderr)
         return 2
-    for line in differences(baseline):
+    for line in (*differences(baseline), *(f"the baseline has no {kind}" for kind in now.keys() - baseline.keys())):
         print(line)
     found = list(dearer(now, baseline))
     for line in found:
@@ -114,14 +115,16 @@ def dearer(now: Kinds, baseline: dict[str, Any]) -> Iterator[str]:
     """A sentence for everything that costs more than it may, or is not in the baseline at all."""
     allowed = ALLOWED if baseline["machine"] == identity() else ELSEWHERE
     for kind, values in now.items():
+        if kind not in baseline:
+            continue
         for name, value in values.items():
-            was = baseline.get(kind, {}).get(name)
+            was = baseline[kind].get(name)
             if was is None:
                 yield f"{kind} of {name}: not in the baseline; record it with --record"
             elif value > was * (1 + allowed[kind]) + SLACK.get(kind, 0):
                 change = f"{value / was - 1:+.0%}" if was else "from nothing"
                 yield f"{kind} of {name}: {value:.6g}, was {was:.6g} ({change}, {allowed[kind]:.0%} allowed)"
-        for name in baseline.get(kind, {}).keys() - values.keys():
+        for name in baseline[kind].keys() - values.keys():
             yield f"{kind} of {name}: in the baseline, but not measured any more"
 
 
@@ -132,12 +135,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def record(now: Kinds, share: float | None, path: Path) -> int:
-    if share is not None and share > BUSY:
-        print(f"not recorded: the machine is busy, others took {share:.0%} of its processors", file=sys.stderr)
-        return 1
-    ratios = {name: round(ratio, 3) for name, ratio in now["ratios"].items()}
-    stored = {"machine": identity(), "versions": versions(), **now, "ratios": ratios}
-    path.write_text(json.dumps(stored, indent=1) + "\n")
+    """Store what was measured; without the ratios, where the machine was busy."""
+    if busy := share is not None and share > BUSY:
+        print(f"the machine is busy: others took {share:.0%} of its processors, so no ratios are recorded")
+    kept = {kind: values for kind, values in now.items() if not (busy and kind == "ratios")}
+    path.write_text(json.dumps({"machine": identity(), "versions": versions(), **kept}, indent=1) + "\n")
     print(f"recorded in {path}")
     return 0
 
@@ -147,7 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", nargs="?", choices=("counts", "all"), default="all")
     parser.add_argument("--record", action="store_true", help="store what is measured as the baseline")
     parser.add_argument("--baseline", type=Path, default=BASELINE, metavar="FILE")
-    parser.add_argument("--slow", action="append", default=[], metavar="KERNEL", help="plant a slowdown of a fifth in it")
+    parser.add_argument(
+        "--slow", action="append", default=[], metavar="KERNEL", help="plant a slowdown of a fifth in it"
+    )
     return parser
 
 
