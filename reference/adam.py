@@ -22,7 +22,6 @@ class Adam(Rule):
 
     dialects: ClassVar[tuple[str, ...]] = ("torch",)
     required_laws: ClassVar[int] = 0
-    unrecorded: ClassVar[str] = "torch.optim is the rule, and is itself checked"
 
     class State(NamedTuple):
         step: int  # steps in which this parameter had a gradient

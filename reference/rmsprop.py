@@ -23,7 +23,6 @@ class RMSprop(Rule):
 
     dialects: ClassVar[tuple[str, ...]] = ("torch",)
     required_laws: ClassVar[int] = 0
-    unrecorded: ClassVar[str] = "torch.optim is the rule, and is itself checked"
 
     class State(NamedTuple):
         step: int  # steps in which this parameter had a gradient; nothing depends on it

@@ -58,7 +58,6 @@ class Rule(ABC):
     same_as: ClassVar[Mapping[str, str]] = {}  # names of further dialects that compute the very same numbers
     own_hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}  # that it alone has, or takes differently
     required_laws: ClassVar[int]  # that a verdict rests on, beside the trajectories: stated, so that one lost is missed
-    unrecorded: ClassVar[str] = ""  # why no release of it is recorded, where none is
     State: ClassVar[Any]  # the record of a parameter's state, a NamedTuple
     pools_over: ClassVar[Literal["nothing", "group", "all"]] = "nothing"
     sees_layers: ClassVar[bool] = False  # whether a layer's gradient comes as a record of what the layer saw

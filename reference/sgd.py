@@ -19,7 +19,6 @@ class SGD(Rule):
 
     dialects: ClassVar[tuple[str, ...]] = ("torch",)
     required_laws: ClassVar[int] = 4
-    unrecorded: ClassVar[str] = "torch.optim is the rule, and is itself checked"
 
     class State(NamedTuple):
         momentum_buffer: Array | None  # b, shape and dtype of p; None before the first gradient

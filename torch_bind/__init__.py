@@ -5,8 +5,6 @@ place and, where they are contiguous, bit for bit like the reference. Everything
 fake tensors) is stepped by one pure function of tensors per rule, which `torch.compile` takes whole.
 """
 
-from typing import Any
-
 from stepgauge.torch_bind.adai import Adai
 from stepgauge.torch_bind.adaiv2 import AdaiV2
 from stepgauge.torch_bind.adam import Adam
@@ -14,6 +12,7 @@ from stepgauge.torch_bind.adam_c import Adam_C, Adam_C_eff
 from stepgauge.torch_bind.adamp import AdamP
 from stepgauge.torch_bind.adamw import AdamW
 from stepgauge.torch_bind.adamw_c import AdamW_C, AdamW_C_eff
+from stepgauge.torch_bind.bound import BoundOptimizer
 from stepgauge.torch_bind.frog import Frog
 from stepgauge.torch_bind.fsgdm import FSGDM
 from stepgauge.torch_bind.kfrog import KFrog
@@ -25,7 +24,7 @@ from stepgauge.torch_bind.sgd import SGD
 from stepgauge.torch_bind.sgd_c import SGD_C, SGD_C_eff
 from stepgauge.torch_bind.sgdp import SGDP
 
-RULES: dict[str, Any] = {  # classes, of two bases
+RULES: dict[str, type[BoundOptimizer]] = {
     "sgd": SGD,
     "adam": Adam,
     "adamw": AdamW,
@@ -59,6 +58,7 @@ __all__ = [
     "AdamW_C_eff",
     "Adam_C",
     "Adam_C_eff",
+    "BoundOptimizer",
     "Frog",
     "KFrog",
     "Lion",

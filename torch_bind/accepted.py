@@ -17,17 +17,27 @@ def require_parameters(optimizer: str, params: Sequence[Tensor]) -> None:
         TypeError: a parameter is not of floating-point numbers, one for each element.
         ValueError: a parameter is there twice.
     """
-    seen: dict[int, int] = {}
-    for i, p in enumerate(params):
-        if id(p) in seen:
-            raise ValueError(f"Invalid params: parameter {i} is parameter {seen[id(p)]} again (must be in once)")
-        seen[id(p)] = i
+    require_once(params)
+    for p in params:
         if p.is_complex():
             raise TypeError(f"{optimizer} does not step complex parameters: optimize torch.view_as_real of one instead")
         if p.layout is not torch.strided:
             raise TypeError(f"{optimizer} does not step {p.layout} parameters: make them dense")
         if p.is_quantized or not p.is_floating_point():
             raise TypeError(f"{optimizer} does not step {p.dtype} parameters: they have no gradient")
+
+
+def require_once(params: Sequence[Tensor]) -> None:
+    """Refuse a parameter that is there twice.
+
+    Raises:
+        ValueError: see there.
+    """
+    seen: dict[int, int] = {}
+    for i, p in enumerate(params):
+        if id(p) in seen:
+            raise ValueError(f"Invalid params: parameter {i} is parameter {seen[id(p)]} again (must be in once)")
+        seen[id(p)] = i
 
 
 def require_steppable(

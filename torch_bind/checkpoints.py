@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim.optimizer import StateDict
 
-from stepgauge.torch_bind.state import STEP, Fields, counter, missing, shape_of, taken_over, unset
+from stepgauge.torch_bind.state import STEP, Fields, counter, missing, shape_of, unset
 
 Bound = Any  # a RuleOptimizer, whose module imports this one
 
@@ -27,12 +27,12 @@ def converted(optimizer: Bound, loaded: StateDict) -> StateDict:
     _require_groups(optimizer, loaded)
     state = dict(loaded["state"])
     groups = [{k: v for k, v in group.items() if k != STEP} for group in loaded["param_groups"]]
-    for where, key, p, old, group in _parameters(optimizer, loaded):
+    for where, key, p, group in _parameters(optimizer, loaded):
         values = {name: group.get(name, optimizer.defaults[name]) for name in optimizer._names()}
         _, rule, fields, _ = optimizer._setting(tuple(values.values()))
         known = optimizer.renamed
         record = {known.get(name, name): x for name, x in state.get(key, {}).items() if x is not None}
-        counted = old.get(STEP)
+        counted = group.get(STEP)
         if counted is not None and STEP in fields and STEP not in record and (record or optimizer.counts_calls):
             record[STEP] = float(counted) - optimizer.counts_from
         _require_record(type(optimizer).__name__, where, p, rule, fields, record)
@@ -41,12 +41,11 @@ def converted(optimizer: Bound, loaded: StateDict) -> StateDict:
     return {**loaded, "state": state, "param_groups": groups}
 
 
-def _parameters(
-    optimizer: Bound, loaded: StateDict
-) -> Iterator[tuple[str, Any, Tensor, dict[str, Any], dict[str, Any]]]:
+def _parameters(optimizer: Bound, loaded: StateDict) -> Iterator[tuple[str, Any, Tensor, dict[str, Any]]]:
+    """Of every parameter: where it is, its key in the dictionary, itself, and its loaded group."""
     for k, (theirs, ours) in enumerate(zip(loaded["param_groups"], optimizer.param_groups, strict=True)):
         for i, (key, p) in enumerate(zip(theirs["params"], ours["params"], strict=True)):
-            yield f"parameter {i} of group {k}", key, p, theirs, theirs
+            yield f"parameter {i} of group {k}", key, p, theirs
 
 
 def _require_groups(optimizer: Bound, loaded: StateDict) -> None:
@@ -71,17 +70,3 @@ def _require_record(
             raise ValueError(
                 f"Invalid state_dict: {name} of {where} is {shape and tuple(shape)}, not {tuple(expected)}"
             )
-
-
-def adopted(optimizer: Bound, loaded: StateDict) -> None:
-    """Take every field of a loaded state again, from what was loaded: torch has rounded it."""
-    for (_, key, p, _, _), group in zip(_parameters(optimizer, loaded), _groups(optimizer), strict=True):
-        _, rule, fields, _ = optimizer._setting(tuple(group[name] for name in optimizer._names()))
-        for name, value in loaded["state"].get(key, {}).items():
-            optimizer.state[p][name] = taken_over(fields[name], value, p, rule, group["capturable"])
-
-
-def _groups(optimizer: Bound) -> Iterator[dict[str, Any]]:
-    """For every parameter its group."""
-    for group in optimizer.param_groups:
-        yield from [group] * len(group["params"])

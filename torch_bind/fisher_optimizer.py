@@ -7,26 +7,29 @@ are None again, begin anew, so that a step that is left out (as GradScaler does)
 
 import functools
 import weakref
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple, Self, overload
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
 from stepgauge.reference import Rule
+from stepgauge.torch_bind.accepted import require_once
+from stepgauge.torch_bind.bound import BoundOptimizer, Group, Taker, plain
 from stepgauge.torch_bind.fisher_checks import require_alone, require_loadable, require_parameter, require_steppable
 from stepgauge.torch_bind.fisher_layers import Layer, by_sample, layers_in
 from stepgauge.torch_bind.fisher_recorder import Recorder, draw, select
-from stepgauge.torch_bind.fisher_systems import System, Watched, working_dtype
+from stepgauge.torch_bind.fisher_systems import System, Watched
+from stepgauge.torch_bind.state import STEP, Fields, begun, counter, working_dtype, zeros
 
-Group = dict[str, Any]
+COUNT: Fields = {STEP: counter}
+MOMENTUM: Fields = {**COUNT, "momentum_buffer": zeros}
 
 
 class Plan(NamedTuple):
@@ -42,14 +45,12 @@ class Plan(NamedTuple):
         return [-p.grad if self.group["maximize"] else p.grad for p in params if p.grad is not None]
 
 
-class FisherOptimizer(Optimizer, ABC):
-    """An optimizer that looks at what the layers of a model see.
+class FisherOptimizer(BoundOptimizer):
+    """A rule that looks at what the layers of a model see.
 
     A subclass gives the rule, which layers it preconditions and how many samples it keeps, and the steps of layers and
     of other parameters.
     """
-
-    rule: ClassVar[type[Rule]]  # hyperparameters and their ranges
 
     def __init__(
         self,
@@ -73,10 +74,7 @@ class FisherOptimizer(Optimizer, ABC):
             self.attach(model)
 
     def _prepare(self) -> None:
-        """Make what is not copied."""
         self._groups: dict[Tensor, Group | None] = {}
-        # Not at the top, as it imports the compiler.
-        self._uncompiled = torch.compiler.disable(type(self)._step)  # type: ignore[no-untyped-call]  # torch's
         for _, recorder in self._watched.values():
             recorder.owner = _Owner(self)
 
@@ -152,31 +150,32 @@ class FisherOptimizer(Optimizer, ABC):
                 recorder.owner = _Owner(self)
             self._watched[layer.name] = Watched(layer, recorder)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
+    def add_param_group(self, param_group: Group) -> None:
         """Add a group, as in torch; layers that have come into the model since `attach` are watched, too.
 
         Raises:
             ValueError: a hyperparameter is out of its range, a parameter is of a kind that is not stepped or is there
                 twice.
         """
-        self._check({**self.defaults, **param_group})
         if "dialect" in param_group:
             param_group["dialect"] = self.rule.canonical_dialect(param_group["dialect"])
-        super().add_param_group(_checked_params(type(self).__name__, param_group))
+        super().add_param_group(param_group)
         self._groups = {}
         if self.model is not None:
             self._watch(self._layers_in(self.model))
 
-    def _check(self, group: dict[str, Any]) -> None:
-        values = {name: group[name] for name in (*self.rule.hyperparameter_names(), "dialect")}
-        lr, seed = values["lr"], group["seed"]
-        if isinstance(lr, Tensor):
-            if lr.numel() != 1 or lr.device.type != "cpu":  # each step would wait for its device to read it
-                raise ValueError(f"Invalid lr: {lr} (must be one number, in a tensor on the CPU if in any)")
-            values["lr"] = lr.item()
+    def _require_parameters(self, params: Sequence[Tensor]) -> None:
+        for p in params:
+            require_parameter(type(self).__name__, p)
+        require_once(params)
+
+    def _check(self, group: Group) -> None:
+        lr, seed = group["lr"], group["seed"]
+        if isinstance(lr, Tensor) and lr.device.type != "cpu":  # each step would wait for its device to read it
+            raise ValueError(f"Invalid lr: {lr} (must be one number, in a tensor on the CPU if in any)")
         if not isinstance(seed, int) or seed < 0:
             raise ValueError(f"Invalid seed: {seed} (must be an integer of at least 0)")
-        self.rule(**values)
+        super()._check(group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As in torch; what layers saw before counts no longer once they see more."""
@@ -215,35 +214,7 @@ class FisherOptimizer(Optimizer, ABC):
 
     # A step
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One step of every parameter that has a gradient.
-
-        Args:
-            closure: evaluates the model anew, leaves gradients behind and returns the loss.
-
-        Returns:
-            The closure's loss, or None without closure.
-
-        Raises:
-            RuntimeError: there is no model; a layer has a gradient and saw nothing since the last step; a parameter or
-                its gradient cannot be stepped, or is not what its state is of; several processes run. Nothing has
-                changed then.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        self._uncompiled(self)
-        return loss
-
-    def _step(self) -> None:
+    def _step(self, compiled: bool) -> None:
         self._groups = {}
         if not self.allow_distributed:
             require_alone(type(self).__name__)
@@ -264,11 +235,10 @@ class FisherOptimizer(Optimizer, ABC):
 
     def _step_group(self, plan: Plan) -> None:
         systems = [system for system in plan.systems if not system.is_empty]
+        kept = MOMENTUM if plan.group["momentum"] else COUNT
         for p in chain((p for system in systems for p in system.members), plan.others):
             state = self.state[p]
-            state.setdefault("step", counter())
-            if plan.group["momentum"] and "momentum_buffer" not in state:
-                state["momentum_buffer"] = zeros(p)
+            state.update(begun(plan.rule, kept, p, state, on_device=False))
             state["step"] += 1
         for system in systems:
             self.step_layer(system, plan)
@@ -313,7 +283,7 @@ class FisherOptimizer(Optimizer, ABC):
         if all(buffer is None for buffer in buffers):
             return None
         kept = zip(system.members, buffers, strict=True)
-        return system.matrix([zeros(p) if buffer is None else buffer for p, buffer in kept])
+        return system.matrix([torch.zeros_like(p) if buffer is None else buffer for p, buffer in kept])
 
     def with_momenta(self, plan: Plan) -> Iterator[tuple[list[Tensor], list[Tensor], list[Tensor] | None]]:
         """Parameters that are no layer's, to be stepped in place, their gradients and momenta; None if not kept.
@@ -346,41 +316,12 @@ class FisherOptimizer(Optimizer, ABC):
         names = ("model", "skip_modules", "allow_distributed", "_watched")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in names}}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:  # a checkpoint of the released package has none of our options
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
-        self._prepare()
-
-    def load_state_dict(self, state_dict: StateDict) -> None:
-        """Load what `state_dict` returned, here or in the released package.
-
-        As in torch, except that nothing is shared with the dictionary afterwards, and that a state in float32 stays
-        so beside a parameter of less precision, where torch rounds it to the parameter's dtype.
-
-        Raises:
-            ValueError: it is of other parameters or of another rule; nothing has changed then.
-        """
-        final: list[StateDict] = []  # as other hooks leave it: ours is the last of those before, the first after
-        before = self.register_load_state_dict_pre_hook(lambda _, loaded: final.append(self._require_ours(loaded)))
-        after = self.register_load_state_dict_post_hook(lambda _: self._copy_state(final[0]), prepend=True)
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            before.remove()
-            after.remove()
-
-    def _require_ours(self, loaded: StateDict) -> StateDict:
+    def _converted(self, loaded: StateDict) -> StateDict:
         require_loadable(loaded, self.param_groups, self.rule)
         return loaded
 
-    def _copy_state(self, loaded: StateDict) -> None:
-        keys = chain.from_iterable(group["params"] for group in loaded["param_groups"])
-        params = chain.from_iterable(group["params"] for group in self.param_groups)
-        for key, p in zip(keys, params, strict=True):
-            for name, value in loaded["state"].get(key, {}).items():
-                self.state[p][name] = _loaded(name, value, p)
+    def _taker(self, group: Group) -> Taker:
+        return _taken
 
 
 class _Owner:
@@ -394,16 +335,6 @@ class _Owner:
         return None if optimizer is None else optimizer._on_forward
 
 
-def counter(steps: float = 0) -> Tensor:
-    """A count of steps as torch keeps it: shape (), float32, on the CPU wherever the parameter is."""
-    return torch.tensor(steps, dtype=torch.float32, device="cpu")
-
-
-def zeros(p: Tensor) -> Tensor:
-    """Zeros of p's shape and layout, in the dtype of the mathematics."""
-    return torch.zeros_like(p, dtype=working_dtype(p))
-
-
 def rule_of(record: Any, group: Group) -> Any:
     """The rule with the hyperparameters that a group has now.
 
@@ -411,28 +342,13 @@ def rule_of(record: Any, group: Group) -> Any:
     """
     rule = object.__new__(record)
     for field in fields(record):
-        value = group[field.name]
-        plain = value if value is None or isinstance(value, (int, str)) else float(value)  # schedules leave others
-        object.__setattr__(rule, field.name, plain)
+        object.__setattr__(rule, field.name, plain(group[field.name]))
     return rule
 
 
-def _checked_params(name: str, group: dict[str, Any]) -> dict[str, Any]:
-    """The group with its parameters as a list, none of which is refused."""
-    params = group["params"]
-    if not isinstance(params, (Tensor, set)):  # which torch takes, or refuses, itself
-        group["params"] = params = list(params)
-    tensors = [p[1] if isinstance(p, tuple) else p for p in ([params] if isinstance(params, Tensor) else params)]
-    for p in tensors:
-        require_parameter(name, p)
-    if len({id(p) for p in tensors}) < len(tensors):
-        raise ValueError("some parameters appear more than once in a parameter group")
-    return group
-
-
-def _loaded(name: str, value: Any, p: Tensor) -> Any:
+def _taken(name: str, value: Any, p: Tensor) -> Tensor:
     """A copy of a loaded field of p's state, on p's device and in the dtype of the mathematics."""
-    if name == "step":
-        return counter(float(value))
+    if name == STEP:
+        return torch.tensor(float(value), dtype=torch.float32)
     x = value.to(p.device, working_dtype(p), copy=True)
     return x[:, None] if name == "y_momentum_buffer" and x.ndim == 1 else x  # as the release has it

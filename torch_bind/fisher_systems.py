@@ -14,6 +14,7 @@ from stepgauge.reference.layers import LayerGradient
 from stepgauge.torch_bind.fisher import ConvolutionInputs, Inputs, LinearInputs, Seen
 from stepgauge.torch_bind.fisher_layers import Layer
 from stepgauge.torch_bind.fisher_recorder import Recorder, Rows
+from stepgauge.torch_bind.state import working_dtype
 
 
 class Watched(NamedTuple):
@@ -69,11 +70,6 @@ class System(NamedTuple):
         if self.bias is None:
             return [matrix.reshape(self.weight.shape)]
         return [matrix[:, :-1].reshape(self.weight.shape), matrix[:, -1]]
-
-
-def working_dtype(p: Tensor) -> torch.dtype:
-    """The dtype of state and mathematics: float32 for parameters of less precision."""
-    return torch.float64 if p.dtype == torch.float64 else torch.float32
 
 
 def fits_core(p: Tensor, inputs: Sequence[Inputs], iterations: int) -> bool:

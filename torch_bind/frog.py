@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from stepgauge import core, reference
+from stepgauge.torch_bind.bound import Group
 from stepgauge.torch_bind.fisher import Seen, follow_momentum, guarded, momenta, natural_direction, plain
 from stepgauge.torch_bind.fisher_layers import inputs_of
-from stepgauge.torch_bind.fisher_optimizer import FisherOptimizer, Group, Plan, rule_of
+from stepgauge.torch_bind.fisher_optimizer import FisherOptimizer, Plan, rule_of
 from stepgauge.torch_bind.fisher_systems import System, fits_core, step_in_core
 
 

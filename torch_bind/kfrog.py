@@ -12,9 +12,10 @@ from torch.optim.optimizer import ParamsT
 
 from stepgauge import core, reference
 from stepgauge.reference.kfrog import DENOM_EPS
+from stepgauge.torch_bind.bound import Group
 from stepgauge.torch_bind.fisher import Seen, conjugate_gradients, follow_momentum, momenta, plain, total
 from stepgauge.torch_bind.fisher_layers import Layer, inputs_of
-from stepgauge.torch_bind.fisher_optimizer import FisherOptimizer, Group, Plan, rule_of
+from stepgauge.torch_bind.fisher_optimizer import FisherOptimizer, Plan, rule_of
 from stepgauge.torch_bind.fisher_systems import System, fits_core, step_in_core
 
 

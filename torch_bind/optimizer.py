@@ -1,24 +1,21 @@
-"""What the optimizers share: hyperparameters by group, the step, and what a checkpoint keeps."""
+"""What the rules share that step by parameters, gradients and states alone: the dispatch of a step."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, overload
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
-from torch._compile import _disable_dynamo  # as torch.optim's own: the public one imports the compiler at once
-from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
 from stepgauge.core.tensors import Plan
 from stepgauge.reference import Rule
 from stepgauge.torch_bind import in_core, in_torch
 from stepgauge.torch_bind.accepted import require_parameters, require_steppable, require_together
-from stepgauge.torch_bind.checkpoints import adopted, converted
-from stepgauge.torch_bind.state import STEP, Fields, State, begun, missing, unset
+from stepgauge.torch_bind.bound import BoundOptimizer, Group, Taker, plain
+from stepgauge.torch_bind.checkpoints import converted
+from stepgauge.torch_bind.state import STEP, Fields, State, begun, missing, taken_over, unset
 
 Hyperparameters = tuple[Any, ...]
-OPTIONS = ("maximize", "foreach", "capturable")
 ROUNDING = 1e-12  # of rates and decays, which are of the order of 1 at most
 
 
@@ -40,14 +37,13 @@ class Live(NamedTuple):
     record: State
 
 
-class RuleOptimizer(Optimizer, ABC):
-    """A rule as an optimizer.
+class RuleOptimizer(BoundOptimizer):
+    """A rule that steps by parameters, gradients and states alone.
 
     A subclass gives the rule, its update as a pure function of tensors, the fields of a parameter's state, and a
     constructor with torch's signature.
     """
 
-    rule: ClassVar[type[Rule]]  # hyperparameters and their ranges
     update: ClassVar[in_torch.Update]
     statistic: ClassVar[in_torch.Statistic | None] = None  # of a rule that pools
     by_rows: ClassVar[bool] = False  # whether it looks at a parameter's rows
@@ -62,6 +58,9 @@ class RuleOptimizer(Optimizer, ABC):
         self._check(defaults)
         super().__init__(params, defaults)
 
+    def _require_parameters(self, params: Sequence[Tensor]) -> None:
+        require_parameters(type(self).__name__, params)
+
     @classmethod
     @abstractmethod
     def fields(cls, rule: Any) -> Fields:
@@ -74,43 +73,10 @@ class RuleOptimizer(Optimizer, ABC):
 
     # --- hyperparameters
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, as in torch.
-
-        Raises:
-            ValueError: a hyperparameter is out of range, or a parameter is there already.
-            TypeError: a parameter is sparse, complex, quantised or of integers.
-        """
-        self._check({**self.defaults, **param_group})
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        try:
-            require_parameters(type(self).__name__, group["params"])
-        except (TypeError, ValueError):
-            self.param_groups.pop()
-            raise
-        if isinstance(group["lr"], Tensor) and any(group["lr"] is other["lr"] for other in self.param_groups[:-1]):
-            group["lr"] = group["lr"].clone()  # a schedule writes into it, and would do so once for each group
-
-    @classmethod
-    def _names(cls) -> tuple[str, ...]:
-        return (*cls.rule.hyperparameter_names(), "dialect")
-
-    def _check(self, group: dict[str, Any]) -> None:
-        values = {name: group[name] for name in self._names()}
-        if isinstance(lr := values["lr"], Tensor):  # whose value its device alone knows
-            if lr.numel() != 1:
-                raise ValueError(f"Invalid lr: a tensor of shape {tuple(lr.shape)} (must have one element)")
-            values["lr"] = 0.0
-        for name, value in values.items():
-            if isinstance(value, Tensor):  # each step would wait for its device to read it
-                raise ValueError(f"Invalid {name}: {value} (must be a Python number, not a tensor: pass {name}.item())")
-        self.rule(**values)
-
     def _set(self) -> tuple[Setting, ...]:
         """The hyperparameters of this step; a plan that they do not fit is dropped."""
         names, before = self._names(), self._settings
-        drawn = [tuple(_plain(group[name]) for name in names) for group in self.param_groups]
+        drawn = [tuple(plain(group[name]) for name in names) for group in self.param_groups]
         if len(drawn) == len(before) and all(v == s.values for v, s in zip(drawn, before, strict=True)):
             return before
         self._settings = tuple(map(self._setting, drawn))
@@ -131,44 +97,15 @@ class RuleOptimizer(Optimizer, ABC):
 
     # --- the step
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One step of every parameter that has a gradient.
-
-        Args:
-            closure: evaluates the model anew, leaves gradients behind and returns the loss.
-
-        Returns:
-            The closure's loss, or None without closure.
-
-        Raises:
-            RuntimeError: something cannot be stepped; nothing has changed then.
-        """
-        return self._step(closure, torch.compiler.is_compiling())
-
-    # A compiled frame does not notice that a state it looked up by parameter is not the one it was compiled with. So
-    # none looks anything up: what is compiled, if the caller is, is the mathematics.
-    @_disable_dynamo
-    def _step(self, closure: Callable[[], float] | None, compiled: bool) -> float | None:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        with torch.no_grad():
-            settings = self._set()
-            climbs = [group["maximize"] for group in self.param_groups]
-            if self._plan is not None and self._plan.holds(self.param_groups, climbs, self.state):
-                if self.counts_calls and not self._plan.has_all:
-                    self._count_calls(self._plan)
-                in_core.step(self._plan)
-            else:
-                self._step_anew(settings, climbs, compiled)
-        return loss
+    def _step(self, compiled: bool) -> None:
+        settings = self._set()
+        climbs = [group["maximize"] for group in self.param_groups]
+        if self._plan is not None and self._plan.holds(self.param_groups, climbs, self.state):
+            if self.counts_calls and not self._plan.has_all:
+                self._count_calls(self._plan)
+            in_core.step(self._plan)
+        else:
+            self._step_anew(settings, climbs, compiled)
 
     def _step_anew(self, settings: tuple[Setting, ...], climbs: list[bool], compiled: bool) -> None:
         """A step without the last one's plan: what can be stepped is found out, and by whom."""
@@ -270,36 +207,15 @@ class RuleOptimizer(Optimizer, ABC):
 
     # --- checkpoints
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+    def _prepare(self) -> None:
         self._plan, self._settings, self._compiled = None, (), None
-        for group in self.param_groups:  # a checkpoint may come from an optimizer without some of our options
-            for name in (*self._names(), *OPTIONS):
-                group.setdefault(name, self.defaults.get(name))
 
-    def load_state_dict(self, state_dict: StateDict) -> None:
-        """Load what `state_dict` returned, of this class or of a released package's optimizer for the same rule.
+    def _converted(self, loaded: StateDict) -> StateDict:
+        return converted(self, loaded)
 
-        As in torch, except that nothing is shared with the dictionary afterwards, and that a state in float32 stays
-        so beside a parameter of less precision, where torch rounds it to the parameter's dtype.
-
-        Raises:
-            ValueError: the state is not one of this rule, is incomplete, or is of other parameters; nothing has
-                changed then.
-        """
-        final: list[StateDict] = []  # as other hooks leave it: ours is the last of those before, the first after
-
-        def convert(_: Optimizer, loaded: StateDict) -> StateDict:
-            final.append(converted(self, loaded))
-            return final[0]
-
-        before = self.register_load_state_dict_pre_hook(convert)
-        after = self.register_load_state_dict_post_hook(lambda _: adopted(self, final[0]), prepend=True)
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            before.remove()
-            after.remove()
+    def _taker(self, group: Group) -> Taker:
+        _, rule, fields, _ = self._setting(tuple(group[name] for name in self._names()))
+        return lambda name, value, p: taken_over(fields[name], value, p, rule, group["capturable"])
 
 
 def _rounded(name: str, value: Any) -> Any:
@@ -307,12 +223,3 @@ def _rounded(name: str, value: Any) -> Any:
     if isinstance(value, Tensor):
         return 0.0
     return 0.0 if name in ("lr", "weight_decay") and -ROUNDING < value < 0 else value
-
-
-def _plain(value: Any) -> Any:
-    """A hyperparameter as Python numbers: a schedule may have left a NumPy float, which would promote float32."""
-    if isinstance(value, (tuple, list)):
-        return tuple(_plain(part) for part in value)
-    if isinstance(value, Tensor):
-        return value.item() if value.device.type == "cpu" and type(value) is Tensor else value
-    return value if value is None or isinstance(value, (int, str)) else float(value)

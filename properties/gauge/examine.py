@@ -15,9 +15,11 @@ from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, descr
 from stepgauge.properties.gauge.metamorphic.context import MetamorphicContext
 from stepgauge.properties.gauge.metamorphic.verdict import examine_without_rule
 from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.vectors.evidence import evidence_of
 from stepgauge.properties.gauge.verdicts.conclusion import by_nearness, conclude
 from stepgauge.properties.gauge.verdicts.record import Diagnosis
 from stepgauge.properties.gauge.verdicts.report import Report, failed
+from stepgauge.properties.gauge.verdicts.severity import at_defaults
 
 Progress = Callable[[str], None]
 
@@ -52,11 +54,18 @@ def _examine_by_rule(target: Target, options: Options, progress: Progress) -> Re
         results = Runner(context).run_all(progress)
     except TargetError as error:
         return failed(target.name, target.rule, str(error))
-    report = conclude(context, results, time.perf_counter() - start)
-    if not (options.diagnosis and report.divergence):
-        return report
-    progress("diagnosis")
-    return replace(_with_cause(context, results, report), seconds=time.perf_counter() - start)
+    report = conclude(context, results)
+    if options.diagnosis and report.divergence:
+        progress("diagnosis")
+        report = _with_cause(context, results, report)
+    return replace(_with_evidence(context, report), seconds=time.perf_counter() - start)
+
+
+def _with_evidence(context: Context, report: Report) -> Report:
+    """The report with what a divergence looks like, and how far the target strays at its defaults."""
+    if dialect := report.dialect or report.nearest:
+        report = replace(report, at_defaults=at_defaults(context, dialect))
+    return replace(report, evidence=evidence_of(report, context.target)) if report.divergence else report
 
 
 def _with_cause(context: Context, results: Sequence[Result], report: Report) -> Report:

@@ -23,6 +23,7 @@ from stepgauge.properties.layers.torch_cases import (
     feed,
     first_state,
     normal,
+    optimizer_of,
     parameter,
     pure_step,
     reference_fields,
@@ -235,7 +236,7 @@ def test_the_pure_function_is_the_rule_up_to_the_order_of_sums(
         params, states = reference.step(groups, params, [g.numpy()], states)
         p, *state = pure_step(name, p, g, state)
         np.testing.assert_allclose(p.numpy(), params[0], rtol=1e-13, atol=1e-13)
-        fields = dict(zip(torch_bind.RULES[CASES[name][0]].fields(rule_of(name)), state, strict=True))
+        fields = dict(zip(optimizer_of(name).fields(rule_of(name)), state, strict=True))
         for field, wanted in reference_fields(states[0]).items():
             if fields[field] is not None:
                 np.testing.assert_allclose(fields[field].numpy(), wanted, rtol=1e-13, atol=1e-13)
@@ -461,7 +462,7 @@ def test_no_memory_is_taken_for_what_the_hyperparameters_do_not_need(
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in OF_EACH.values() if "step" in torch_bind.RULES[CASES[name][0]].fields(rule_of(name))]
+    "name", [name for name in OF_EACH.values() if "step" in optimizer_of(name).fields(rule_of(name))]
 )
 def test_steps_are_counted_in_float32_on_the_cpu_whatever_the_defaults(name: str) -> None:
     p = parameter(3)

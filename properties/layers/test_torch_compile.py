@@ -24,6 +24,7 @@ from stepgauge.properties.layers.torch_cases import (
     feed,
     first_state,
     normal,
+    optimizer_of,
     parameter,
     pure_step,
 )
@@ -106,6 +107,19 @@ def test_a_compiled_step_keeps_the_states_of_equal_shapes_apart(name: str, how: 
     assert_same(everything(ours), everything(plain))
 
 
+@compiles
+@pytest.mark.parametrize("optimizer", [torch_bind.AdamP, torch_bind.Frog])
+def test_a_full_graph_is_refused_with_the_reason(optimizer: Any) -> None:
+    torch.compiler.reset()
+    p = parameter(3)
+    p.grad = torch.ones(3)
+    before = p.detach().clone()
+    step: Any = torch.compile(optimizer([p]).step, fullgraph=True, backend="eager")
+    with pytest.raises(RuntimeError, match=r"looks its states up by parameter.*compile without fullgraph=True"):
+        step()
+    assert torch.equal(p, before)
+
+
 @pytest.fixture
 def eager_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mathematics of a compiled step without the compiler, whose rounding is a matter of its own."""
@@ -170,7 +184,7 @@ def test_past_the_limit_of_compilations_it_steps_all_the_same() -> None:
 @pytest.mark.parametrize("shape", [(), (4, 6), (3, 4, 2, 2)], ids=str)
 def test_the_pure_function_compiles_whole(name: str, shape: tuple[int, ...]) -> None:
     torch.compiler.reset()
-    compiled = torch.compile(torch_bind.RULES[CASES[name][0]].update, fullgraph=True, dynamic=False)
+    compiled = torch.compile(optimizer_of(name).update, fullgraph=True, dynamic=False)
     p = q = normal(*shape)
     s = r = first_state(name, p)
     for seed in (1, 2, 3):
@@ -222,7 +236,7 @@ def test_the_pure_function_stays_on_its_device(name: str, shape: tuple[int, ...]
     with FakeTensorMode():  # knows GPUs even where there is none
         p = torch.ones(shape, device="cuda")
         state = first_state(name, p)
-        fields = list(torch_bind.RULES[CASES[name][0]].fields(build(name, [Parameter(torch.ones(1))])._set()[0].rule))
+        fields = list(optimizer_of(name).fields(build(name, [Parameter(torch.ones(1))])._set()[0].rule))
         for _ in range(3):
             p, *state = pure_step(name, p, torch.ones_like(p), state)
         assert p.device.type == "cuda"

@@ -493,6 +493,7 @@ def test_the_signature_is_the_released_one_with_the_defaults_of_the_rule() -> No
         arguments = inspect.signature(torch_bind.RULES[rule]).parameters.values()
         positional = [a.name for a in arguments if a.kind is a.POSITIONAL_OR_KEYWORD]
         assert positional == ["params", "model", *names.split()]
-        group = torch_bind.RULES[rule]([Parameter(normal(2))]).param_groups[0]
+        optimizer: Any = torch_bind.RULES[rule]
+        group = optimizer([Parameter(normal(2))]).param_groups[0]
         defaults = reference.RULES[rule]().hyperparameters()
         assert {name: group[name] for name in defaults} == defaults

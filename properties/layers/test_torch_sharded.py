@@ -43,3 +43,12 @@ def test_two_ranks_step_as_one(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -
     from stepgauge.properties.layers import torch_cases  # which the other processes import, unlike pytest's module
 
     spawn(torch_cases.step_sharded, args=(2, os.fspath(tmp_path / "rendezvous")), nprocs=2)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.slow
+def test_fully_shard_goes_the_way_of_the_whole_model(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    from stepgauge.properties.layers import torch_cases
+
+    arguments = (2, os.fspath(tmp_path / "rendezvous"), list(CASES))
+    spawn(torch_cases.step_fully_sharded, args=arguments, nprocs=2)  # type: ignore[no-untyped-call]

@@ -81,6 +81,11 @@ def rule_of(name: str, **changes: Any) -> Any:
     return reference.RULES[key](**{**hyperparameters, **changes})
 
 
+def optimizer_of(name: str) -> Any:
+    """The class: what its kind alone has, such as fields, is asked of it."""
+    return torch_bind.RULES[CASES[name][0]]
+
+
 def build(name: str, params: Any, **changes: Any) -> Any:
     rule, hyperparameters = CASES[name]
     return torch_bind.RULES[rule](params, **{**hyperparameters, **changes})
@@ -141,13 +146,13 @@ def assert_close(got: list[Tensor], expected: list[Tensor], rtol: float, atol: f
 def first_state(name: str, p: Tensor) -> list[Tensor | None]:
     """The arguments of the rule's function before the first step."""
     rule = rule_of(name)
-    fields = torch_bind.RULES[CASES[name][0]].fields(rule)
+    fields = optimizer_of(name).fields(rule)
     return [None if make is None or make is unset else make(p, rule) for make in fields.values()]
 
 
 def pure_step(name: str, p: Tensor, g: Tensor, state: Sequence[Tensor | None], update: Any = None) -> Any:
     """One step of the rule's function, of a parameter that is alone in its pool."""
-    optimizer, hyperparameters = torch_bind.RULES[CASES[name][0]], keywords(rule_of(name))
+    optimizer, hyperparameters = optimizer_of(name), keywords(rule_of(name))
     if optimizer.statistic is not None:
         total = optimizer.statistic(p, g, *state, **hyperparameters)
         hyperparameters["pooled"] = Pooled(total, p.numel())
@@ -186,4 +191,42 @@ def step_sharded(rank: int, world: int, file: str) -> None:
             for a, b in zip(comparable(sharded), comparable(whole), strict=True):
                 full = a.full_tensor() if isinstance(a, DTensor) else a
                 torch.testing.assert_close(full, b, rtol=2e-5, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")  # type: ignore[misc]
+    dist.destroy_process_group()
+
+
+def step_fully_sharded(rank: int, world: int, file: str, names: Sequence[str]) -> None:
+    """Run by each rank: a model under `fully_shard` goes the way of the whole one.
+
+    All ranks see the same batch, so their mean is the whole model's gradient to the bit. What then differs is the order
+    of sums over at most all parameters, once in a step.
+    """
+    import torch.distributed as dist
+    from torch import nn
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    def model() -> nn.Module:
+        made = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)).double()
+        with torch.no_grad():
+            for i, p in enumerate(made.parameters()):
+                p.copy_(normal(*p.shape, dtype=torch.float64, seed=i))
+        return made
+
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world)
+    mesh, steps = init_device_mesh("cpu", (world,)), 5
+    for name in names:
+        whole, sharded = model(), model()
+        for layer in (sharded[0], sharded[2], sharded):  # type: ignore[index]
+            fully_shard(layer, mesh=mesh)
+        runs = [(one, build(name, one.parameters())) for one in (whole, sharded)]
+        for seed in range(steps):
+            for one, optimizer in runs:
+                optimizer.zero_grad()
+                one(normal(7, 6, dtype=torch.float64, seed=seed)).square().mean().backward()
+                optimizer.step()
+        allowed = steps * sum(p.numel() for p in whole.parameters()) * torch.finfo(torch.float64).eps
+        for p, q in zip(whole.parameters(), sharded.parameters(), strict=True):
+            full = q.full_tensor()  # type: ignore[attr-defined]
+            assert q.to_local().shape != p.shape or rank  # type: ignore[attr-defined]
+            torch.testing.assert_close(full, p, rtol=allowed, atol=allowed, msg=lambda m, n=name: f"{n}: {m}")  # type: ignore[misc]
     dist.destroy_process_group()

@@ -1,7 +1,9 @@
 """What the documents derive from the code and from stored figures; cog puts it into them (`make docs`)."""
 
+import csv
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from stepgauge import core, torch_bind
 from stepgauge.properties.gauge.reports.explain import dialects_in_words
@@ -14,6 +16,7 @@ from stepgauge.reference import RULES
 
 LAYERS = (core.RULES, torch_bind.RULES)  # which need not have every rule
 WIDTH = 120  # of lines of prose
+DOCS = Path(__file__).parents[2] / "docs"  # only in a checkout
 
 
 def rules_table() -> str:
@@ -35,6 +38,18 @@ def launches_table() -> str:
         fewest, most = min(counts), max(counts)
         rows.append([torch_bind.RULES[rule].__name__, str(most) if fewest == most else f"{fewest} to {most}"])
     return _table(("rule", "operators in a step"), rows)
+
+
+def workflow() -> str:
+    """The workflow to copy, as a block of code."""
+    return f"```yaml\n{(DOCS / 'workflows' / 'optimizer.yml').read_text()}```\n"
+
+
+def survey_table() -> str:
+    """The matrix of the latest survey that is stored."""
+    with (DOCS / "survey.csv").open(newline="", encoding="utf-8") as file:
+        headings, *rows = csv.reader(file)
+    return _table(headings, rows)
 
 
 def ports_in_words() -> str:

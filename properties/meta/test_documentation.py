@@ -12,6 +12,7 @@ import pytest
 import stepgauge.properties.gauge
 import stepgauge.properties.meta.transcripts
 import stepgauge.reference
+from stepgauge.properties.gauge.command_line.main import parser
 from stepgauge.properties.meta.transcripts import comparable, run_again, transcripts
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,14 @@ def test_documents_show_what_is_stored(pages: list[Path]) -> None:
     assert cogapp.Cog().main(arguments) == 0
 
 
+def test_documents_name_tests_that_are_there(pages: list[Path]) -> None:
+    texts = [path.read_text() for path in (ROOT / "properties").rglob("test_*.py")]
+    there = set(re.findall(r"^def (test_\w+)", "\n".join(texts), re.MULTILINE))
+    named = {name for page in pages for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    assert named
+    assert named <= there
+
+
 def test_documents_link_to_what_is_there(pages: list[Path]) -> None:
     for page in pages:
         for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text()):
@@ -69,3 +78,15 @@ def test_commands_print_what_is_shown(transcript: Path) -> None:
     if "adamp:" in transcript.read_text():
         pytest.importorskip("adamp", reason="the released package is not installed")
     assert comparable(run_again(transcript)) == comparable(transcript.read_text().splitlines())
+
+
+@pytest.mark.usefixtures("pages")
+def test_the_workflow_to_copy_gives_the_command_what_it_takes() -> None:
+    """Its options exist, and what it shows and keeps is what the command is told to write."""
+    text = (ROOT / "docs/workflows/optimizer.yml").read_text()
+    found = re.search(r"^ +stepgauge (check .+\n(?: +--.+\n)+)", text, re.MULTILINE)
+    assert found is not None
+    chosen = parser().parse_args(found[1].split())
+    assert chosen.rule == "adamp"
+    for file in (chosen.markdown, chosen.html, chosen.badge):
+        assert text.count(str(file)) >= 2

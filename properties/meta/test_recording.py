@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from stepgauge.properties.gauge.command_line.main import main
+from stepgauge.properties.gauge.schemas.published import schema_text
 from stepgauge.properties.gauge.vectors.format import read
 from stepgauge.reference import RULES
 
@@ -114,7 +116,10 @@ def test_the_state_is_recorded_and_replayed(record: Record, tmp_path: Path) -> N
         (("SGD", "--rule", "adamq"), 2, "unknown rule 'adamq'"),
         (("SGD", "--dialect", "published"), 2, "Invalid dialect: published (SGD has: torch)"),
         (("SGD", "--rename", "speed=lr"), 2, "sgd has no speed"),
-        (("SGD", "--rule", "none"), 2, "none is no rule of gradients alone"),
+        (("SGD", "--set", "speed=1"), 2, "sgd has no hyperparameter 'speed'"),
+        (("SGD", "--rule", "none", "--set", "speed=1"), 2, "takes no 'speed': it takes lr, momentum"),
+        (("SGD", "--rule", "none", "--dialect", "torch"), 2, "without a rule there are no dialects"),
+        (("Overflows", "--rule", "none"), 3, "reaches NaN or infinity along ordinary gradients"),
         (("stepgauge.reference:SGD",), 2, "it is stepgauge's own"),
         (("stepgauge.reference:Frog",), 2, "frog is no rule of gradients alone"),
         (("Missing", "--rule", "sgd"), 3, "has no 'Missing'"),
@@ -165,3 +170,103 @@ def test_an_unwritable_folder_is_refused(
     monkeypatch.setattr(Path, "open", refused)
     assert record("torch.optim:SGD") == 2
     assert "cannot be written (Permission denied)" in capsys.readouterr().err
+
+
+UNKNOWN = '''
+import torch
+
+class Signed(torch.optim.Optimizer):
+    """No rule that stepgauge has: a sign with a memory."""
+    def __init__(self, params, lr=0.01, decay=0.5, damped=False):
+        super().__init__(params, dict(lr=lr, decay=decay, damped=damped))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                memory = self.state[p].setdefault("memory", torch.zeros_like(p))
+                memory.mul_(group["decay"]).add_(p.grad)
+                p.sub_(group["lr"] * memory / (1 + memory.abs()) * (0.5 if group["damped"] else 1))
+
+class Port(Signed):
+    """The same sum in another order."""
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                memory = self.state[p].setdefault("memory", torch.zeros_like(p))
+                memory.copy_(p.grad + group["decay"] * memory)
+                p.sub_(memory * (group["lr"] * (0.5 if group["damped"] else 1)) / (memory.abs() + 1))
+
+class Wrong(Port):
+    def __init__(self, params, lr=0.01, decay=0.5, damped=False):
+        super().__init__(params, lr, decay, False)
+        for group in self.param_groups:
+            group["damped"] = False
+'''
+
+
+def test_an_optimizer_of_an_unknown_rule_is_recorded_and_its_ports_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its own hyperparameters, switched on as well; without a target there is nothing to replay it through."""
+    (tmp_path / "unknown.py").write_text(UNKNOWN)
+    ours, file = f"{tmp_path / 'unknown.py'}:", str(tmp_path / "signed.json")
+    assert main(["vectors", "record", f"{ours}Signed", "--rule", "none", "--output", file]) == 0
+    assert "cases without a rule" in capsys.readouterr().out
+    document = json.loads(Path(file).read_text())
+    Draft202012Validator(json.loads(schema_text("vectors"))).validate(document)
+    assert {case["hyperparameters"]["damped"] for case in document["cases"]} == {False, True}
+    assert all("allowed" in step for case in document["cases"] for step in case["steps"])
+    assert main(["vectors", "verify", file]) == 2
+    assert "is of no rule that stepgauge has: give --target" in capsys.readouterr().err
+    assert main(["vectors", "verify", "--target", f"{ours}Signed", file]) == 0
+    assert main(["vectors", "verify", "--target", f"{ours}Port", file]) == 0
+    capsys.readouterr()
+    assert main(["vectors", "verify", "--target", f"{ours}Wrong", file]) == 1
+    said = capsys.readouterr().out
+    assert "none/switched on/random: in step 1" in said
+    assert "none/defaults/random" not in said
+
+
+def test_a_hyperparameter_is_kept_at_what_is_set(record: Record, tmp_path: Path) -> None:
+    assert record("SGD", "--set", "momentum=0.5") == 0
+    cases = read(tmp_path / "recorded.json")
+    assert {group.hyperparameters["momentum"] for case in cases for group in case.problem.groups} == {0.5}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_drawn_problems_examine_a_port_as_check_does(
+    dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "problems"
+    options = ("--problems", "--rule", "sgdp", "--dtype", dtype)
+    assert main(["vectors", "export", str(folder), *options]) == 0
+    files = sorted(folder.iterdir())
+    assert [file.name for file in files] == [f"sgdp-{dialect}-{dtype}.json" for dialect in ("published", "released")]
+    for file in files:
+        document = json.loads(file.read_text())
+        Draft202012Validator(json.loads(schema_text("vectors"))).validate(document)
+        assert len({case["id"] for case in document["cases"]}) == len(document["cases"]) > 20
+        assert main(["vectors", "verify", str(file)]) == 0
+    published, released = map(str, files)
+    capsys.readouterr()
+    assert main(["vectors", "verify", "--target", "stepgauge.core:SGDP", published]) == 0
+    assert main(["vectors", "verify", "--target", "stepgauge.torch_bind:SGDP(dialect='released')", released]) == 0
+    assert main(["vectors", "verify", "--target", "stepgauge.core:SGDP", released]) == 1
+
+
+def test_drawn_problems_can_be_written_again(tmp_path: Path) -> None:
+    options = ("--problems", "--rule", "sgd")
+    assert main(["vectors", "export", str(tmp_path), *options]) == 0
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
+    assert main(["vectors", "export", str(tmp_path), *options]) == 0
+    assert file.read_bytes() == before
+    assert main(["vectors", "export", str(tmp_path), *options, "--seed", "1"]) == 0
+    assert file.read_bytes() != before
+    assert main(["vectors", "export", str(tmp_path), "--problems", "--rule", "adamq"]) == 2

@@ -1,6 +1,7 @@
 """Divergences saved and replayed: as data, and as scripts that need no stepgauge."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.schemas.published import schema_text
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.tolerance.envelope import covering_envelope, envelopes
-from stepgauge.properties.gauge.vectors.format import frozen, read, write
+from stepgauge.properties.gauge.vectors import saved_divergence
+from stepgauge.properties.gauge.vectors.format import VectorError, frozen, read, write
 from stepgauge.properties.gauge.vectors.replay import replay_case
 from stepgauge.properties.gauge.vectors.saved_divergence import file_names, record_case, save, truncate
 from stepgauge.properties.gauge.verdicts.record import Verdict
@@ -320,6 +322,8 @@ def _drop(*path: Any) -> Callable[[Any], None]:
         (_set("sauce", {}), "is no vector file: it has 'sauce', which is none of its keys: "),
         (_set("cases", [3]), "is corrupt: case 0: 3 should be an object"),
         (_set("cases", 0, "id", 3), "is corrupt: case 0: id: 3 should be a string"),
+        (_set("cases", 0, "id", "\x1b[31mred"), ' [31mred: id: "\\u001b[31mred" has letters that do not print'),
+        (_set("cases", 0, "id", "two\nlines"), 'two lines: id: "two\\nlines" has letters that do not print'),
         (_set("cases", 0, "maximise", True), f"{CASE}: it has 'maximise', which is none of its keys: "),
         (_set("cases", 0, "steps", []), f"{CASE}: steps: [] should not be empty"),
         (_set("cases", 0, "steps", 0, "grads", []), f"{CASE}: steps[0].grads: it has 0 items, and there are 3 shapes"),
@@ -332,6 +336,7 @@ def _drop(*path: Any) -> Callable[[Any], None]:
         (_set("cases", 0, "steps", 1, "params", 0, 0, 10**400), "steps[1].params[0]: it holds a number beyond float64"),
         (_set("cases", 0, "steps", 1, "params", 0, None), "steps[1].params[0]: null should be a list"),
         (_set("cases", 0, "steps", 1, "allowed", 0, 0, -1e-9), "steps[1].allowed: it allows less than nothing"),
+        (_set("cases", 0, "steps", 1, "allowed", 0, 0, 1e300), "steps[1].allowed: it allows 1e+300, so that anything"),
         (_set("cases", 0, "steps", 1, {}), f"{CASE}: steps[1]: it has no 'grads'"),
         (_drop("cases", 0, "steps", 1, "allowed"), f"{CASE}: steps[1]: it has no 'allowed', which other steps have"),
         (_set("cases", 0, "shapes", 0, [-1]), f"{CASE}: shapes[0][0]: -1 should be at least 0"),
@@ -369,6 +374,40 @@ def test_a_tampered_file_gets_one_sentence(
         assert sentence in printed.err
         assert len(printed.err.splitlines()) == 1
         assert len(printed.err) < len(str(file)) + 300
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"\xef\xbb\xbf{}", "is no JSON: it begins with a byte order mark"),
+        (b'{"schema": 1, "schema": 1}', "is corrupt: an object in it has 'schema' twice"),
+        (b"\xff\xfe{}", "cannot be read: UnicodeDecodeError"),
+        (None, "cannot be read: it is no regular file"),
+    ],
+)
+def test_what_is_no_file_of_json_gets_one_sentence(
+    content: bytes | None, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe too, which would keep its reader waiting."""
+    file = tmp_path / "vectors.json"
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(content)
+    assert main(["vectors", "verify", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_a_problem_on_which_rounding_may_do_anything_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file would be refused, since an allowance beyond all numbers agrees with anything."""
+    group = ParameterGroup(SGD(lr=0.1).hyperparameters(), (0,))
+    problem = Problem("sgd", (group,), [np.ones(2)], [[np.ones(2)]])
+    wide = np.full((1, 2), 10.0)
+    monkeypatch.setattr(saved_divergence, "covering_envelope", lambda *_: (np.full((1, 2), 0.9), wide))
+    with pytest.raises(VectorError, match="rounding may do anything"):
+        record_case(problem, "torch", "float64", "wide")
 
 
 def test_a_rule_that_keeps_nothing_has_an_empty_state(tmp_path: Path) -> None:

@@ -54,18 +54,18 @@ def defaults(context: Context) -> Finding:
         problems = context.problems(2, fixed={**kept, **context.fixed}, only={"random", "mixed", "rows", "tiny"})
     except UsageError as error:
         raise NotApplicable("its defaults are hyperparameters that the rule does not allow") from error
-    outcomes = [*_compare(context, problems, "float64", _without(context.target, kept)).outcomes]
+    outcomes = [*_compare(context, problems, "float64", without(context.target, kept)).outcomes]
     for name, value in kept.items():  # a default may depend on what else is given
         others = {**context.lively(options=False), name: value, **context.fixed}
         try:
             problems = context.problems(1, fixed=others, only={"random"})
         except UsageError:  # which goes with no other values
             continue
-        outcomes += _compare(context, problems, "float64", _without(context.target, [name])).outcomes
+        outcomes += _compare(context, problems, "float64", without(context.target, [name])).outcomes
     return Finding(outcomes=outcomes)
 
 
-def _without(target: Target, names: Collection[str]) -> Target:
+def without(target: Target, names: Collection[str]) -> Target:
     """The target with some hyperparameters left at their defaults."""
     other = copy(target)
     other.offers = target.offers - set(names)

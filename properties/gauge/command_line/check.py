@@ -15,10 +15,16 @@ from stepgauge.properties.gauge.command_line.arguments import (
     natural,
     require_device,
     require_folder,
-    require_writable,
 )
 from stepgauge.properties.gauge.command_line.interrupts import interruptible, raise_if_interrupted
 from stepgauge.properties.gauge.command_line.output import ExitStatus, console, fall_silent, usage_error
+from stepgauge.properties.gauge.command_line.written import (
+    Unwritten,
+    add_reports,
+    require_all_writable,
+    write_reports,
+    written_files,
+)
 from stepgauge.properties.gauge.errors import TargetError, UsageError, describe
 
 if TYPE_CHECKING:
@@ -50,9 +56,7 @@ def add(commands: Any) -> None:
     check.add_argument("--skip", action="append", default=[], metavar="GLOB", help="leave out the checks that match")
     check.add_argument("--strict", action="store_true", help="exit 1 for any failed check, of whatever category")
     check.add_argument("--seed", type=natural, default=0, metavar="N", help="draw other problems")
-    check.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the results there (`schema report` describes them)"
-    )
+    add_reports(check, "report")
     check.add_argument("--save", type=Path, metavar="DIR", help="save each divergence there, as data and as a script")
     check.add_argument(
         "--no-diagnosis", dest="diagnosis", action="store_false", help="do not seek the cause of a divergence"
@@ -69,24 +73,24 @@ def run(chosen: argparse.Namespace) -> int:
         if chosen.rule is not None:
             chosen.rule = known_rule(chosen.rule, or_none=True)
         require_device(chosen.device)
-        require_writable("--json", chosen.json)
+        require_all_writable(written_files(chosen))
         require_folder("--save", chosen.save)
     except UsageError as error:
         return usage_error(str(error))
     reports: list[Report] = []
     said: list[str] = []
-    unwritten: OSError | None = None
+    unwritten: Unwritten | None = None
     with interruptible():
         interrupted = _examine_all(chosen, reports, Console(stderr=True))
         try:
             said += _written(reports, chosen)
         except KeyboardInterrupt:
             interrupted = True
-        except OSError as error:
+        except Unwritten as error:
             unwritten = error
         _show(reports, said)
     if unwritten:
-        return usage_error(f"--json {chosen.json}: cannot be written ({unwritten.strerror})")
+        return usage_error(str(unwritten))
     return ExitStatus.INTERRUPTED if interrupted else exit_status(reports, strict=chosen.strict)
 
 
@@ -94,13 +98,13 @@ def _written(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterato
     """Write what is asked for; what is to be said of it.
 
     Raises:
-        OSError: the JSON cannot be written; divergences are saved all the same.
+        Unwritten: a report cannot be written; the others are, and divergences are saved all the same.
     """
-    from stepgauge.properties.gauge.reports.json import write_json
+    from stepgauge.properties.gauge.reports.json import as_json, document_of
+    from stepgauge.properties.gauge.reports.page import page_of
 
     try:
-        if chosen.json:
-            write_json(reports, chosen.json)
+        write_reports(chosen, page_of(reports), lambda: as_json(document_of(reports)), reports)
     finally:
         if chosen.save:
             yield from _saved(reports, chosen)

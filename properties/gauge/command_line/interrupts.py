@@ -1,4 +1,4 @@
-"""Ctrl-C: remembered, so that what is finished is reported before the command ends."""
+"""Ctrl-C, or a request to end: remembered, so that what is finished is reported before the command ends."""
 
 import signal
 from collections.abc import Iterator
@@ -9,13 +9,14 @@ INTERRUPTS: list[int] = []
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C is remembered meanwhile."""
+    """Ctrl-C is remembered meanwhile, and what a job's runner sends when its time is over."""
     INTERRUPTS.clear()
-    before = signal.signal(signal.SIGINT, _interrupt)
+    before = {kind: signal.signal(kind, _interrupt) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def _interrupt(signal_number: int, _: object) -> None:
@@ -24,7 +25,8 @@ def _interrupt(signal_number: int, _: object) -> None:
     What is finished is then reported, which a second one must not cut off.
     """
     INTERRUPTS.append(signal_number)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -6,19 +6,33 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from stepgauge.properties.gauge.command_line import cache, check, checks, explain, rules, schema, strength, vectors
+from stepgauge.properties.gauge.command_line import (
+    cache,
+    check,
+    checks,
+    explain,
+    rules,
+    schema,
+    strength,
+    survey,
+    vectors,
+)
 from stepgauge.properties.gauge.command_line.interrupts import INTERRUPTS
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
 
-COMMANDS = (check, rules, explain, checks, strength, vectors, schema, cache)  # as the help lists them
+COMMANDS = (check, survey, rules, explain, checks, strength, vectors, schema, cache)  # as the help lists them
 # Optional modules, and the extra that brings each.
-EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "platformdirs": "check", "torch": "torch"}
+EXTRAS = {
+    **dict.fromkeys(("rich", "hypothesis", "jsonschema", "packaging", "platformdirs"), "check"),
+    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+    "torch": "torch",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     try:
-        chosen = _parser().parse_args(arguments)
+        chosen = parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = chosen.command
         return int(command(chosen))
     except ModuleNotFoundError as error:
@@ -53,7 +67,7 @@ def run() -> None:
     sys.exit(int(status))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="stepgauge", description="Tell whether an optimizer computes the update rule it is named for."
     )

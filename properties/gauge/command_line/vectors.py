@@ -5,9 +5,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stepgauge.properties.gauge.command_line.arguments import add_rename, require_folder, require_new
+from stepgauge.properties.gauge.checks.options import LEVELS
+from stepgauge.properties.gauge.command_line.arguments import (
+    add_rename,
+    assignment,
+    natural,
+    require_folder,
+    require_new,
+)
 from stepgauge.properties.gauge.command_line.output import ExitStatus, usage_error
 from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
+from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF
 
 
 def add(commands: Any) -> None:
@@ -19,14 +27,24 @@ def add(commands: Any) -> None:
     verify.add_argument("--target", metavar="TARGET", help="replay them through this target, as `check` has it")
     add_rename(verify)
     verify.set_defaults(command=_verify)
-    export = vectors.add_parser("export", help="write the recorded trajectories of the authors' released code")
+    export = vectors.add_parser("export", help="write what released code computed, or what `check` draws")
     export.add_argument("folder", type=Path, metavar="DIR")
+    export.add_argument(
+        "--problems", action="store_true", help="the problems that `check` draws, with the reference and its allowance"
+    )
+    export.add_argument("--rule", action="append", metavar="NAME", help="of this rule (default: of every rule)")
+    export.add_argument("--level", choices=LEVELS, default="quick", help="how many problems")
+    export.add_argument("--dtype", choices=tuple(ROUNDOFF), default="float64", help="the precision of the port")
+    export.add_argument("--seed", type=natural, default=0, metavar="N", help="draw other problems")
     export.set_defaults(command=_export)
-    record = vectors.add_parser("record", help="record what a torch optimizer computes on problems that are fixed")
+    record = vectors.add_parser("record", help="record what an optimizer computes on problems that are fixed")
     record.add_argument("target", metavar="TARGET", help="as `check` has it")
-    record.add_argument("--rule", metavar="NAME", help="the rule that it computes (default: by the name)")
+    record.add_argument("--rule", metavar="NAME", help="the rule that it computes, or none (default: by the name)")
     record.add_argument(
         "--dialect", default="auto", metavar="NAME", help="the dialect that it computes (default: the first)"
+    )
+    record.add_argument(
+        "--set", action="append", default=[], type=assignment, metavar="KEY=VALUE", help="keep a hyperparameter at this"
     )
     add_rename(record)
     record.add_argument("--output", required=True, type=Path, metavar="FILE", help="a file that is not there yet")
@@ -77,11 +95,43 @@ def _export(chosen: argparse.Namespace) -> int:
 
     try:
         require_folder("export", chosen.folder)
-        written = export(chosen.folder)
+        written = _export_problems(chosen) if chosen.problems else export(chosen.folder)
     except UsageError as error:
         return usage_error(str(error))
     print(f"{chosen.folder}: {len(written)} files")
     return ExitStatus.CONFORMS
+
+
+def _export_problems(chosen: argparse.Namespace) -> list[Path]:
+    """Write the drawn problems of each rule and dialect; a second run replaces the files.
+
+    Raises:
+        UsageError: there is no such rule, or a file cannot be written.
+    """
+    from stepgauge.properties.gauge.cache.run import run_cache
+    from stepgauge.properties.gauge.checks.options import Options
+    from stepgauge.properties.gauge.targets.rules import known_rule
+    from stepgauge.properties.gauge.vectors.drawn_problems import drawn_cases
+    from stepgauge.properties.gauge.vectors.format import write_all
+    from stepgauge.properties.gauge.verdicts.environment import environment
+    from stepgauge.reference import RULES
+
+    written = []
+    options = Options(chosen.level, chosen.seed)
+    for rule in [known_rule(name) for name in chosen.rule or RULES]:
+        for dialect in RULES[rule].dialects:
+            file = chosen.folder / f"{rule}-{dialect}-{chosen.dtype}.json"
+            with run_cache():
+                cases, left_out = drawn_cases(rule, dialect, chosen.dtype, options)
+            drawn = {"drawn": f"--level {chosen.level} --seed {chosen.seed}", "left out": left_out}
+            try:
+                write_all(cases, {**drawn, **environment()["versions"]}, file)
+            except OSError as error:
+                raise UsageError(f"{file} cannot be written ({error.strerror})") from error
+            said = f"; {left_out} left out, on which rounding may do anything" if left_out else ""
+            print(f"{file}: {len(cases)} problems{said}")
+            written.append(file)
+    return written
 
 
 def _record(chosen: argparse.Namespace) -> int:
@@ -92,7 +142,7 @@ def _record(chosen: argparse.Namespace) -> int:
     try:
         require_new("--output", chosen.output)
         asked = Asked.of(chosen.target, chosen.rule)
-        cases = record(asked.built(dict(chosen.rename), "cpu"), chosen.dialect)
+        cases = record(asked.built(dict(chosen.rename), "cpu"), chosen.dialect, dict(chosen.set))
         source = source_of(chosen.target, asked.load())
         write_all(cases, source, chosen.output)
     except UsageError as error:
@@ -101,5 +151,6 @@ def _record(chosen: argparse.Namespace) -> int:
         print(f"stepgauge: {chosen.target} {error}", file=sys.stderr)
         return ExitStatus.NOT_LOADED
     release = f"{source['project']} {source['version']}" if "project" in source else chosen.target
-    print(f"{chosen.output}: {len(cases)} cases of {asked.rule}, recorded from {release} with torch {source['torch']}")
+    of = "without a rule" if asked.rule == "none" else f"of {asked.rule}"
+    print(f"{chosen.output}: {len(cases)} cases {of}, recorded from {release}")
     return ExitStatus.CONFORMS

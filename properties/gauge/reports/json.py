@@ -6,14 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stepgauge.properties.gauge.files import write_whole
 from stepgauge.properties.gauge.verdicts.environment import environment
 from stepgauge.properties.gauge.verdicts.report import Report
 
 
 def write_json(reports: Sequence[Report], file: Path) -> None:
-    """Write the results, and the environment that they depend on."""
-    document = {"schema": 1, "results": [r.to_dict() for r in reports], "environment": environment()}
-    file.write_text(json.dumps(_plain(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    """Write the results.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_whole(file, as_json(document_of(reports)))
+
+
+def document_of(reports: Sequence[Report]) -> dict[str, Any]:
+    """The results, and the environment that they depend on, as the schema has them."""
+    return {"schema": 1, "results": [r.to_dict() for r in reports], "environment": environment()}
+
+
+def as_json(document: Any) -> str:
+    """A document as text, whatever it holds."""
+    return json.dumps(_plain(document), indent=1, allow_nan=False) + "\n"
 
 
 def _plain(x: Any) -> Any:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-SCHEMAS = ("vectors", "report")
+SCHEMAS = ("vectors", "report", "survey", "implementations")
 
 
 def schema_text(name: str) -> str:
-    """The JSON Schema of vector files, or of the reports that `check --json` writes."""
+    """The JSON Schema of what is read or written under that name."""
     return Path(__file__).with_name(f"{name}.schema.json").read_text(encoding="utf-8")

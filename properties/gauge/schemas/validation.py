@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
+from referencing import Registry, Resource
 
-from stepgauge.properties.gauge.schemas.published import schema_text
+from stepgauge.properties.gauge.schemas.published import SCHEMAS, schema_text
 
 LONGEST = 40  # characters of a value that a sentence has room for
 KINDS = {
@@ -59,8 +60,14 @@ def _items(validator: Any, items: Any, values: Any, schema: Any) -> Iterator[Val
 @cache
 def _validator(name: str) -> Validator:
     kind = extend(Draft202012Validator, {"items": _items})  # type: ignore[no-untyped-call]  # the stubs leave it untyped
-    validator: Validator = kind(json.loads(schema_text(name)))
+    validator: Validator = kind(json.loads(schema_text(name)), registry=registry())
     return validator
+
+
+def registry() -> Registry[Any]:
+    """The published schemas under their names, by which they refer to each other."""
+    schemas = (json.loads(schema_text(name)) for name in SCHEMAS)
+    return Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)
 
 
 def _complaint(error: Any) -> str:  # a ValidationError, whose fields the stubs take for unset
@@ -80,6 +87,8 @@ def _complaint(error: Any) -> str:  # a ValidationError, whose fields the stubs 
             return f"{shown(value)} should be {' or '.join(map(shown, wanted))}"
         case "minimum":
             return f"{shown(value)} should be at least {wanted}"
+        case "pattern":
+            return f"{shown(value)} has letters that do not print"
         case "minItems" | "minLength" if wanted == 1:
             return f"{shown(value)} should not be empty"
         case _:

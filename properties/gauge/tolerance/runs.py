@@ -6,6 +6,7 @@ that each has by itself. A text that asks for more, or that lets runs part where
 """
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -108,11 +109,25 @@ def _with_axes(x: Runs, dimensions: int) -> Array:
     return values.reshape(len(values), *(1,) * (dimensions - values.ndim), *values.shape[1:])
 
 
+QUIET = (np.add, np.subtract, np.multiply, operator.add, operator.sub, operator.mul)
+DIVISIONS = (np.divide, operator.truediv)
+
+
+def _may_raise(function: Callable[..., Any], operands: Sequence[Any], values: Array) -> bool:
+    """Whether Python's numbers may raise where arrays become infinite or NaN."""
+    if function in QUIET:
+        return False
+    if function in DIVISIONS:
+        divisor = operands[1]
+        return bool(np.any((divisor.values if isinstance(divisor, Runs) else divisor) == 0))
+    return not np.isfinite(values).all()
+
+
 def elementwise(function: Callable[..., Any], *operands: Any) -> Runs:
     """A function of corresponding elements, in each run."""
     number = all(map(is_number, operands))
     values = function(*aligned(*operands))
-    if number and not np.isfinite(values).all():
+    if number and _may_raise(function, operands, values):
         raise Apart("where Python's numbers raise")
     return Runs(values, number=number)
 

@@ -16,14 +16,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 from stepgauge.properties.gauge.errors import UsageError, describe, one_line, printable
+from stepgauge.properties.gauge.files import read_text, write_whole
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import Change, ParameterGroup
 from stepgauge.properties.gauge.schemas.validation import first_violation, shown
+from stepgauge.properties.gauge.targets.base import NO_RULE
 from stepgauge.reference import RULES, Array, Convolution, Layer, Seen
 
 SCHEMA = 1
 MALFORMED = (TypeError, ValueError, IndexError, AttributeError, OverflowError)  # what a wrong value raises in a rule
 BEYOND = "it holds a number beyond float64"
+BYTE_ORDER_MARK = "\ufeff"
 
 State = Mapping[str, Array | None]  # of a parameter, under the names of who kept it; None for what does not exist yet
 
@@ -62,7 +65,7 @@ def export(folder: Path) -> list[Path]:
         if copy.exists() and not (copy.is_file() and copy.read_bytes() == content):
             raise UsageError(f"{copy} is there with other content, and is not overwritten")
     for copy, content in copies.items():
-        copy.write_bytes(content)
+        write_whole(copy, content)
     return list(copies)
 
 
@@ -86,11 +89,14 @@ def read(file: Path) -> list[Case]:
 def _document(file: Path) -> dict[str, Any]:
     """The file's object, as the schema has it, of a rule known here."""
     try:
-        document = json.loads(
-            file.read_text(encoding="utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unambiguous
-        )
+        text = read_text(file)
+        if text.startswith(BYTE_ORDER_MARK):
+            raise VectorError("is no JSON: it begins with a byte order mark")
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unambiguous)
         _require_form(document)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise VectorError(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise VectorError(f"cannot be read: {describe(error)}") from error
     except json.JSONDecodeError as error:
         raise VectorError(f"is no JSON: {error}") from error
@@ -98,7 +104,7 @@ def _document(file: Path) -> dict[str, Any]:
         raise VectorError("is no vector file: it is nested too deeply") from error
     except ValueError as error:  # a whole number of more digits than Python converts
         raise VectorError(f"is corrupt: {BEYOND}") from error
-    if document["rule"] not in RULES:
+    if document["rule"] not in (*RULES, NO_RULE):
         raise VectorError(f"is of the rule {document['rule']!r}; known are {', '.join(RULES)}")
     return dict(document)
 
@@ -171,19 +177,22 @@ def _case(name: str, recorded: Mapping[str, Any], document: Mapping[str, Any]) -
         layers=layers,
         seen=_seen(layers, steps) if layers else (),
     )
+    params = [_arrays(s["params"], shapes, f"steps[{t}].params") for t, s in enumerate(steps)]
     return Case(
         id=name,
         dialect=document["dialect"],
         dtype=document["dtype"],
         problem=problem,
-        params=[_arrays(s["params"], shapes, f"steps[{t}].params") for t, s in enumerate(steps)],
-        allowed=_allowed(steps, shapes),
+        params=params,
+        allowed=_allowed(steps, shapes, most_allowed([problem.initial, *params])),
         states={len(steps) - 1: _states(recorded.get("final_state", []), "final_state")},
     )
 
 
 def _changes(recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[Change]:
     """What a scheduler moves, checked as the rule does it."""
+    if recorded.get("changes") and document["rule"] == NO_RULE:
+        raise ValueError(f"changes: {NO_RULE} has no hyperparameters that could change")
     for change in recorded.get("changes", []):
         rule, name = RULES[document["rule"]], change["name"]
         if name not in rule.hyperparameter_names():
@@ -205,6 +214,8 @@ def _groups(recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Iterato
 def _settings(
     hyperparameters: Mapping[str, Any], members: tuple[int, ...], document: Mapping[str, Any]
 ) -> ParameterGroup:
+    if document["rule"] == NO_RULE:
+        return ParameterGroup({n: tuple(x) if isinstance(x, list) else x for n, x in hyperparameters.items()}, members)
     rule = RULES[document["rule"]](**hyperparameters, dialect=document["dialect"])
     return ParameterGroup(rule.hyperparameters(), members)
 
@@ -250,7 +261,12 @@ def _array(numbers: Any, place: str, shape: Sequence[int] | None = None) -> Arra
     return array.reshape([int(length) for length in shape])
 
 
-def _allowed(steps: Sequence[Mapping[str, Any]], shapes: Sequence[Any]) -> list[list[Array]] | None:
+def most_allowed(params: Sequence[Sequence[Array]]) -> float:
+    """The most that an allowance may be beside these parameters: whatever computes some such numbers is within it."""
+    return 2 * max((float(np.max(np.abs(p), initial=0.0)) for now in params for p in now), default=0.0)
+
+
+def _allowed(steps: Sequence[Mapping[str, Any]], shapes: Sequence[Any], most: float) -> list[list[Array]] | None:
     """How far rounding may lead, in every step; None if no step says it."""
     if not any("allowed" in s for s in steps):
         return None
@@ -261,6 +277,9 @@ def _allowed(steps: Sequence[Mapping[str, Any]], shapes: Sequence[Any]) -> list[
         allowed.append(_arrays(s["allowed"], shapes, f"steps[{t}].allowed"))
         if any(np.any(x < 0) for x in allowed[-1]):
             raise ValueError(f"steps[{t}].allowed: it allows less than nothing")
+        largest = max((float(np.max(x, initial=0.0)) for x in allowed[-1]), default=0.0)
+        if largest > most:
+            raise ValueError(f"steps[{t}].allowed: it allows {largest:g}, so that anything would agree")
     return allowed
 
 
@@ -351,7 +370,7 @@ def write_all(cases: Sequence[Case], source: Mapping[str, Any], file: Path) -> N
         text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         raise VectorError("it holds a number that is not finite") from error
-    file.write_text(f"{text}\n", encoding="utf-8")
+    write_whole(file, f"{text}\n")
 
 
 def _recorded(case: Case) -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""Recording a release: a torch optimizer driven through problems that are always the same.
+"""Recording a release: an optimizer driven through problems that are always the same.
 
 Between them they have several groups, every dimension from 0 to 4, absent, zero and tiny gradients, factors of lr that
 no other problem has, and every hyperparameter at several of the values that verification tries.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,21 @@ from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.errors import TargetError, UsageError
 from stepgauge.properties.gauge.expected_failures import provider
+from stepgauge.properties.gauge.metamorphic.context import MetamorphicContext
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.gradients import KINDS
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, ParameterGroup, Recipe
-from stepgauge.properties.gauge.targets.base import NO_RULE, Target, quiet
+from stepgauge.properties.gauge.targets.base import NO_RULE, RulelessTarget, Support, Target, quiet
+from stepgauge.properties.gauge.targets.core_optimizer import CoreTarget
+from stepgauge.properties.gauge.targets.numpy_rule import RuleTarget
 from stepgauge.properties.gauge.vectors.format import Case
 from stepgauge.properties.gauge.vectors.replay import STATE_NAMES
+from stepgauge.properties.gauge.verdicts.environment import environment
 from stepgauge.reference import RULES, Array
 
+WRITTEN = (bool, int, float, str, tuple)  # what a hyperparameter may be in a file
+SCHEDULE = (1.0, 0.37, 1.9, 0.06)  # of lr: factors that no other problem has
 ATTEMPTS = 1000  # at hyperparameters that are legal together: far more than any rule needs
 SMALL = ((3, 4), (5,))
 SCENARIOS: Mapping[str, Mapping[str, Any]] = {
@@ -30,7 +38,7 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
     "dimensions": {"shapes": ((), (5,), (3, 4), (2, 3, 2), (2, 2, 1, 3))},
     "groups": {"shapes": ((3, 2), (4,), (2, 2), ()), "members": ((0, 2), (1,), (3,))},
     "absent": {"shapes": ((3, 2), (4,), (2,)), "absent": ((), (0, 1, 2), (1, 3))},
-    "schedule": {"shapes": SMALL, "schedule": (1.0, 0.37, 1.9, 0.06)},
+    "schedule": {"shapes": SMALL, "schedule": SCHEDULE},
     "zero": {"shapes": SMALL, "gradients": ("zero", "sparse", "random", "zero")},
     "tiny": {"shapes": SMALL, "magnitude": 1e-9},
     "uneven": {"shapes": SMALL, "gradients": ("uneven",)},
@@ -45,29 +53,60 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def record(target: Target, dialect: str) -> list[Case]:
+def record(target: Target, dialect: str, chosen: Hyperparameters = MappingProxyType({})) -> list[Case]:
     """What a target computes, as cases of its rule in a dialect ("auto" is the rule's first).
 
+    `chosen` are hyperparameters that are kept at these values. A target without a rule is recorded at its defaults and
+    with its switches on, with what rounding may do to it as it is measured on itself.
+
     Raises:
-        UsageError: the rule or the target cannot be recorded, or the rule has no such dialect.
+        UsageError: the rule or the target cannot be recorded, or the rule has no such dialect or hyperparameter.
         TargetError: the target refuses the hyperparameters, or computes what is not finite.
         StepError: it raises in a step.
     """
-    from stepgauge.properties.gauge.targets.torch_optimizer import TorchTarget
-
-    if target.rule == NO_RULE or target.record.sees_layers:
+    if target.record.sees_layers:
         raise UsageError(f"{target.name} cannot be recorded: {target.rule} is no rule of gradients alone")
-    if not isinstance(target, TorchTarget):
-        raise UsageError(f"{target.name} cannot be recorded: it is stepgauge's own; torch optimizers of others are")
-    context = Context(target, Options(dialect=dialect))
+    if isinstance(target, CoreTarget | RuleTarget):
+        raise UsageError(f"{target.name} cannot be recorded: it is stepgauge's own; optimizers of others are")
+    if isinstance(target, RulelessTarget):
+        return list(_without_rule(MetamorphicContext(target, Options(dialect=dialect, set=chosen))))
+    context = Context(target, Options(dialect=dialect, set=chosen))
     named = target.record.dialects[0] if dialect == "auto" else dialect
     return [_recorded(target, name, problem, named) for name, problem in _problems(target.rule, context.fixed)]
+
+
+def _without_rule(context: MetamorphicContext) -> Iterator[Case]:
+    """A case for every kind of gradient, at the target's defaults and with its switches on; and under a schedule."""
+    if context.obstacle:
+        raise TargetError(f"cannot be recorded: it {context.obstacle}")
+    with context.surroundings():
+        settings = {"defaults": context.plain, "switched on": context.example}
+        for name, hyperparameters in settings.items():
+            for seed, kind in enumerate(KINDS):
+                problem = context.problem_with(hyperparameters, kind, seed)
+                yield _measured(context, f"{name}/{kind}", problem)
+        problem = context.problem_with(context.plain)
+        yield _measured(context, "schedule", replace(problem, schedule=SCHEDULE))
+        absent = [[g if (t + i) % 3 else None for i, g in enumerate(gs)] for t, gs in enumerate(problem.gradients)]
+        yield _measured(context, "absent", replace(problem, gradients=absent))
+
+
+def _measured(context: MetamorphicContext, name: str, problem: Problem) -> Case:
+    """A case of a target without a rule; its hyperparameters are all that can be written down, set or not."""
+    rows, allowed = context.trajectory(problem), context.allowance(problem)
+    if not (np.isfinite(rows).all() and np.isfinite(allowed).all()):
+        raise TargetError(f"computes numbers that are not finite, which cannot be recorded: on the problem {name!r}")
+    kept = {n: v for n, v in context.target.defaults.items() if isinstance(v, WRITTEN)}
+    groups = tuple(ParameterGroup({**kept, **h}, members) for h, members in problem.groups)
+    params, bounds = ([problem.cut(row) for row in table] for table in (rows, allowed))
+    return Case(f"none/{name}", NO_RULE, "float64", replace(problem, groups=groups), params, bounds)
 
 
 def source_of(name: str, factory: Any) -> dict[str, str]:
     """What was recorded: the target by name, the package that it comes from, the versions that decide its numbers."""
     package = provider(factory)
-    versions = {name: metadata.version(name) for name in ("stepgauge", "numpy", "torch")}
+    installed = environment()["versions"]
+    versions = {name: installed[name] for name in ("stepgauge", "numpy", "torch") if name in installed}
     project = {"project": package, "version": metadata.version(package)} if package else {}
     return {**project, "target": name, **versions}
 
@@ -125,7 +164,12 @@ def _recorded(target: Any, name: str, problem: Problem, dialect: str) -> Case:
 
 
 def _final_states(target: Any, problem: Problem) -> list[dict[str, Array]]:
-    """What the optimizer keeps for each parameter in the end, of what the rule's state has, under its own names."""
+    """What the optimizer keeps for each parameter in the end, of what the rule's state has, under its own names.
+
+    Only of what keeps it as torch promises; of others nothing.
+    """
+    if Support.TORCH not in target.supports:
+        return []
     with quiet():
         run = target.init(problem.initial, problem.groups)
         for t, grads in enumerate(problem.gradients):

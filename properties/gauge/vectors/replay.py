@@ -9,7 +9,7 @@ import numpy as np
 from stepgauge.properties.gauge.checks.comparison import first_divergence, worst_of
 from stepgauge.properties.gauge.errors import StepError, TargetError, one_line
 from stepgauge.properties.gauge.problems.problem import Problem, flatten, move
-from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.targets.base import NO_RULE, Target
 from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF, covering_envelope
 from stepgauge.properties.gauge.vectors.format import MALFORMED, Case, State, VectorError
 from stepgauge.reference import RULES, Array, init, step
@@ -33,8 +33,12 @@ def replay_case(case: Case, target: Target | None = None) -> Replay:
     """A case as the reference replays it, with the state where that is recorded, or a target, parameters alone.
 
     Raises:
-        VectorError: what is recorded does not fit the rule.
+        VectorError: what is recorded does not fit the rule, or is of none and there is no target.
     """
+    if case.problem.rule == NO_RULE:
+        if target is None:
+            raise VectorError("is of no rule that stepgauge has: give --target")
+        return _by_target(case, target)
     try:
         compared = list(_by_reference(case))
     except MALFORMED as error:
@@ -51,7 +55,8 @@ def _by_target(case: Case, target: Target) -> Replay:
     except (StepError, TargetError) as error:
         return Replay(case.id, np.inf, str(error))
     expected, allowed = _rows(case.params), _allowed(case)
-    if case.allowed is None:  # a release is recorded, and a target may be as far from the reference as rounding leads
+    if case.allowed is None and case.problem.rule != NO_RULE:
+        # A release is recorded, and a target may be as far from the reference as rounding leads.
         allowed = allowed + covering_envelope(case.problem, case.dialect, case.dtype)[1]
     place = first_divergence(case.problem, got, expected, allowed)
     said = f"{place}{_not_offered(target, case.problem)}" if place else ""
@@ -60,7 +65,8 @@ def _by_target(case: Case, target: Target) -> Replay:
 
 def _not_offered(target: Target, problem: Problem) -> str:
     """The hyperparameters that a case asks for and a target cannot be given: they may be why it diverges."""
-    kept = {**target.record.neutral(), **target.pinned}
+    unset = target.defaults if target.rule == NO_RULE else target.record.neutral()
+    kept = {**unset, **target.pinned}
     asked = [item for group in problem.groups for item in group.hyperparameters.items()]
     shortfall = [f"{name}={value}" for name, value in asked if name not in target.offers and kept.get(name) != value]
     return f"; it cannot be given {', '.join(dict.fromkeys(shortfall))}" if shortfall else ""

@@ -1,17 +1,19 @@
 """A divergence saved: the smallest problem that shows it as a vector file, and as a script that stands alone."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from stepgauge.properties.gauge.files import write_whole
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import covering_envelope
-from stepgauge.properties.gauge.vectors.format import Case, VectorError, write
+from stepgauge.properties.gauge.vectors.format import Case, VectorError, most_allowed, write
 from stepgauge.properties.gauge.vectors.replay import replay_case
 from stepgauge.properties.gauge.vectors.reproduction import NoScript, script
 from stepgauge.properties.gauge.verdicts.environment import environment
@@ -32,23 +34,51 @@ def file_names(reports: Sequence[Report]) -> list[str]:
     return names
 
 
+class Reproduction(NamedTuple):
+    """The smallest problem that shows a divergence, and where the target leaves it."""
+
+    case: Case
+    target: Target
+    divergence: str
+    versions: Mapping[str, str]
+
+    @property
+    def script(self) -> str:
+        """A script that stands alone.
+
+        Raises:
+            NoScript: see there.
+        """
+        return script(self.case, self.target, self.divergence, self.versions)
+
+
+def reproduction(report: Report, target: Target) -> Reproduction:
+    """The divergence of a report, shown once more.
+
+    Raises:
+        VectorError: no trajectory diverges, it cannot be recorded, or it does not show again.
+    """
+    case = _smallest_case(report)
+    divergence = replay_case(case, target).divergence
+    if not divergence:
+        raise VectorError("fed the same problem again, with all hyperparameters given, it does not diverge")
+    versions = {n: v for n, v in environment()["versions"].items() if n in ("stepgauge", "numpy", "torch")}
+    return Reproduction(case, target, divergence, versions)
+
+
 def save(report: Report, target: Target, folder: Path, name: str) -> str:
     """Save a divergence as `name`.json and `name`.py; where they are, or why they are not."""
     try:
-        case = _smallest_case(report)
-        divergence = replay_case(case, target).divergence
-        if not divergence:
-            return "not saved: fed the same problem again, with all hyperparameters given, it does not diverge"
-        versions = {n: v for n, v in environment()["versions"].items() if n in ("stepgauge", "numpy", "torch")}
+        case, _, divergence, versions = found = reproduction(report, target)
         source = {"target": report.target, "divergence": divergence, "recipe": str(case.problem.recipe), **versions}
         write(case, source, folder / f"{name}.json")
     except VectorError as error:
         return f"not saved: {error}"
     try:
-        text = script(case, target, divergence, versions)
+        text = found.script
     except NoScript as reason:
         return f"saved to {folder / name}.json; no script: {reason}"
-    (folder / f"{name}.py").write_text(text, encoding="utf-8", errors="backslashreplace")
+    write_whole(folder / f"{name}.py", text)
     return f"saved to {folder / name}.json and {folder / name}.py"
 
 
@@ -79,6 +109,8 @@ def record_case(problem: Problem, dialect: str, dtype: str, name: str) -> Case:
     if not (np.isfinite(centre).all() and np.isfinite(allowed).all()):
         raise VectorError("the reference overflows on the smallest problem")
     steps = [problem.cut(row) for row in centre]
+    if np.max(allowed, initial=0.0) > most_allowed([problem.initial, *steps]):
+        raise VectorError("rounding may do anything on the smallest problem")
     bounds = [problem.cut(row) for row in _rounded_up(allowed)]
     return Case(f"{problem.rule}/{name}", dialect, dtype, problem, steps, bounds)
 

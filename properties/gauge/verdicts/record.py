@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,37 @@ class Diagnosis:
         return [{**hunk._asdict(), "confirmed_on": self.confirmed_on, **more} for hunk in self.hunks]
 
 
+class CurvePoint(NamedTuple):
+    """A step (from 1), and the coordinate in it whose error is the largest share of what is allowed."""
+
+    step: int
+    error: float
+    allowed: float
+
+
+class Evidence(NamedTuple):
+    """What a divergence looks like: the error step by step, and a script that reproduces it, or why there is none."""
+
+    curve: Sequence[CurvePoint]
+    script: str = ""
+    no_script: str = ""
+
+
+class AtDefaults(NamedTuple):
+    """How far a target at its own defaults strays from the rule in float32.
+
+    `error` is the largest distance of a coordinate over `steps` steps, `way` how far the rule moves one meanwhile.
+    """
+
+    steps: int
+    error: float
+    way: float
+
+    @property
+    def share(self) -> float:
+        return self.error / self.way if self.way else float("inf") if self.error else 0.0
+
+
 @dataclass(frozen=True)
 class Record:
     """What is said of one target.
@@ -74,6 +105,8 @@ class Record:
     diagnosis: Diagnosis | None = None
     smallest: Outcome | None = None
     nearest: str | None = None
+    evidence: Evidence | None = None
+    at_defaults: AtDefaults | None = None
     message: str = ""
     coverage: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -98,6 +131,9 @@ class Record:
         if self.verdict is Verdict.DIVERGES:
             place = self.divergence._asdict() if self.divergence else dict.fromkeys(Divergence._fields)
             divergence = {"only_when": list(self.only_when), **place}
+            if self.evidence:
+                curve = [point._asdict() for point in self.evidence.curve]
+                divergence |= {"curve": curve, "script": self.evidence.script or None}
             if self.diagnosis:
                 recipe = self.diagnosis.smallest.problem.recipe
                 divergence |= {"problem": asdict(recipe) if recipe else None, "values": dict(self.diagnosis.values)}
@@ -114,6 +150,7 @@ class Record:
             ],
             "divergence": divergence,
             "diagnosis": self.diagnosis.to_list() if self.diagnosis else [],
+            "at_defaults": self.at_defaults._asdict() if self.at_defaults else None,
             "coverage": self.coverage,
             "contract": {
                 "passed": sum(r.status is Status.PASS for r in contract),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from stepgauge.properties.gauge.checks.results import SCORES, Category, Result, Status
 from stepgauge.properties.gauge.edits.editable_source import Hunk
 from stepgauge.properties.gauge.problems.recipe import Recipe
-from stepgauge.properties.gauge.verdicts.record import Diagnosis, Record, Verdict
+from stepgauge.properties.gauge.verdicts.record import AtDefaults, Diagnosis, Record, Verdict
 
 REFUSED = ("cannot be built", "refused")  # how the messages of those begin
 NAMED = 4  # of the checks that fail alike
@@ -47,14 +47,16 @@ OF_VERDICT: Mapping[Verdict, Style] = {
 
 
 class Column(NamedTuple):
-    """A column of the table of verdicts."""
+    """A column of a table of verdicts; a name may be of any length, and is broken where it is too long."""
 
     heading: str
-    is_number: bool
+    is_number: bool = False
+    is_name: bool = False
 
 
 COLUMNS = (
-    *(Column(heading, is_number=False) for heading in ("target", "rule", "verdict", "dialect")),
+    Column("target", is_name=True),
+    *map(Column, ("rule", "verdict", "dialect")),
     *(Column(heading, is_number=True) for heading in ("float64", "float32", *SCORES, "seconds")),
 )
 
@@ -64,10 +66,10 @@ def row_of(report: Record) -> list[Part]:
     return [
         Part(report.target),
         Part(f"{report.rule}*" if report.inferred else report.rule or ""),
-        Part(f"{report.verdict}{NARROWED if _narrowed(report) else ''}", OF_VERDICT[report.verdict]),
+        Part(f"{report.verdict}{narrowed(report)}", OF_VERDICT[report.verdict]),
         Part(report.dialect or ""),
         *(Part(_share(report.share(f"trajectory/{dtype}"))) for dtype in ("float64", "float32")),
-        *(Part(_score(report, category)) for category in SCORES),
+        *(Part(score(report, category)) for category in SCORES),
         Part(f"{report.seconds:.1f}"),
     ]
 
@@ -77,12 +79,17 @@ def notes(reports: Sequence[Record]) -> list[str]:
     said = [NOTE]
     if any(report.inferred for report in reports):
         said.append("* rule inferred from the name")
-    if narrowed := dict.fromkeys(filter(None, map(_narrowed, reports))):
-        said.append(f"{NARROWED} asked only with {'; '.join(narrowed)}")
+    if settings := dict.fromkeys(filter(None, map(_settings, reports))):
+        said.append(f"{NARROWED} asked only with {'; '.join(settings)}")
     return said
 
 
-def _narrowed(report: Record) -> str:
+def narrowed(report: Record) -> str:
+    """The mark of a verdict that holds only for what --set fixed."""
+    return NARROWED if _settings(report) else ""
+
+
+def _settings(report: Record) -> str:
     """The hyperparameters that --set fixed, so that the verdict holds only for these values."""
     return ", ".join(f"{name}={value}" for name, value in report.coverage.get("set", {}).items())
 
@@ -112,7 +119,8 @@ def _share(share: float | None) -> str:
     return f"{share:.2f}" if share < 10 else f"{share:.0e}"
 
 
-def _score(report: Record, category: Category) -> str:
+def score(report: Record, category: str) -> str:
+    """How many checks of a category passed, of those that could be asked."""
     results = [r for r in report.results if r.category == category and r.status != Status.NOT_APPLICABLE]
     return f"{sum(r.status == Status.PASS for r in results)}/{len(results)}" if results else "-"
 
@@ -127,6 +135,7 @@ def details(report: Record) -> list[Line]:
         lines.append((Part(f"only with {' and '.join(report.only_when)}", style),))
     if report.divergence:
         lines.append((Part(f"first {report.divergence}"),))
+        lines += _at_defaults(report)
         lines += _held(report)
     if report.diagnosis:
         lines += _diagnosis(report.diagnosis)
@@ -138,6 +147,22 @@ def details(report: Record) -> list[Line]:
     lines += _alike(report.failures(deciding=True), Style.BAD)
     lines += _alike(report.failures(deciding=False), Style.UNSURE)
     return lines
+
+
+def _at_defaults(report: Record) -> Iterator[Line]:
+    """What the divergence means to those who set nothing."""
+    if found := report.at_defaults:
+        yield (Part(f"at its own defaults, in float32, it is {strays(found)} off after {found.steps} steps"),)
+
+
+def strays(found: AtDefaults) -> str:
+    """An error as a share of the way.
+
+    >>> strays(AtDefaults(100, 0.5, 2.0)), strays(AtDefaults(100, 3e-7, 1.0))
+    ('25% of the way', '3e-07 of the way')
+    """
+    share = f"{found.share:.0%}" if 0.005 <= found.share < 10 else f"{found.share:.0e}"
+    return f"{share} of the way"
 
 
 def _held(report: Record) -> Iterator[Line]:
