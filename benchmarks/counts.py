@@ -25,7 +25,7 @@ class Unavailable(Exception):
 def instructions(slowed: Collection[str] = ()) -> Counts:
     """Of one step of every kernel of the core, on small models.
 
-    callgrind has a processor of its own, with AVX2, so that the machine's does not matter; nor do the seeds of hashes.
+    callgrind acts the same processor on every host with AVX2, so that the machine's does not matter.
 
     Raises:
         Unavailable: there is no valgrind, or no C compiler.
