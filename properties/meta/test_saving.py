@@ -132,7 +132,7 @@ def _exit(script: Path) -> Any:
         ("NoLookAhead", "nesterov=True"),
         ("NoLookAhead(momentum=0.5)", "momentum=0.5"),
         ("FirstGroup", '{"params": [params[0]'),
-        ("DeafToSchedulers", "FACTORS = [1.0, "),
+        ("DeafToSchedulers", "FACTORS = ["),
         ("SeesAbsentAsZero", "None,"),
         ("RoundsInFloat32", "torch.float32"),
         ("WithoutRate", "lr=0."),

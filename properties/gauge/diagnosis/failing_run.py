@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,19 @@ from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import FACTOR, ROUNDOFF, envelopes
 from stepgauge.reference import RULES, Array
 
-# What somebody may have kept or computed in, coarser than the parameters: the roundoff of each precision.
-COARSER = {"single precision": 2.0**-24, "half precision": 2.0**-11, "bfloat16": 2.0**-8}
+
+class Precision(NamedTuple):
+    """What somebody may have kept or computed in, coarser than the parameters."""
+
+    roundoff: float
+    smallest: float  # normal number; what is beneath it loses its digits
+
+
+COARSER = {
+    "single precision": Precision(2.0**-24, 2.0**-126),
+    "half precision": Precision(2.0**-11, 2.0**-14),
+    "bfloat16": Precision(2.0**-8, 2.0**-126),
+}
 
 
 class FailingRun:
@@ -94,6 +105,13 @@ class FailingRun:
     def follows_on(self, problem: Problem) -> bool:
         """Whether the target follows the reference on another problem."""
         return self.dialect not in compare(self.target, problem, self.dtype, (self.dialect,)).divergences
+
+    def beneath(self, precision: Precision) -> bool:
+        """Whether all gradients are too small for a precision, so that the run says nothing for or against it."""
+        return all(np.max(np.abs(g), initial=0.0) < precision.smallest for g in self._gradients())
+
+    def _gradients(self) -> Iterator[Array]:
+        return (g for grads in self.problem.gradients for g in grads if g is not None)
 
     def within(self, roundoff: float) -> bool:
         """Whether the target is within what rounding in a coarser precision may do to the reference."""

@@ -20,7 +20,7 @@ import numpy as np
 from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, compare
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.diagnosis.conduct import conducts_of
-from stepgauge.properties.gauge.diagnosis.failing_run import COARSER, FailingRun
+from stepgauge.properties.gauge.diagnosis.failing_run import COARSER, FailingRun, Precision
 from stepgauge.properties.gauge.edits.editable_source import (
     DRIVER,
     Edit,
@@ -189,11 +189,11 @@ class Search:
 
     def _coarse(self, found: Diagnosis) -> Diagnosis | None:
         """A coarser precision, if the target rounds to it somewhere and computes the rule but for that."""
-        for precision, roundoff in COARSER.items():
-            if roundoff > ROUNDOFF[self.dtype] and self._round(roundoff):
-                within = partial(FailingRun.within, roundoff=roundoff)
-                hunk = Hunk(short(DRIVER), 1, self.dtype, precision)
-                theory = Theory([hunk], f"something is kept or computed in {precision}", "", within, within)
+        for name, precision in COARSER.items():
+            if precision.roundoff > ROUNDOFF[self.dtype] and self._round(precision.roundoff):
+                within = partial(_within, precision=precision)
+                hunk = Hunk(short(DRIVER), 1, self.dtype, name)
+                theory = Theory([hunk], f"something is kept or computed in {name}", "", within, within)
                 cause = self._proved(found, theory)
                 if cause:
                     return cause
@@ -423,3 +423,8 @@ def _distance(before: str, after: str) -> float:
     """
     blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
     return len(before) + len(after) - 2 * sum(block.size for block in blocks)
+
+
+def _within(run: FailingRun, precision: Precision) -> bool:
+    """Whether a run has nothing against a coarser precision."""
+    return run.beneath(precision) or run.within(precision.roundoff)
