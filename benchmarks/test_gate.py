@@ -93,6 +93,22 @@ def test_a_busy_machine_is_judged_by_counts_alone(stored: Any, capsys: Any, monk
     assert "the machine is busy: others took 50%" in capsys.readouterr().out
 
 
+def test_a_kind_that_the_baseline_lacks_is_said(stored: Any, capsys: Any) -> None:
+    path = stored(baseline(operators={"SGD": 2}))
+    assert gate.judged({"operators": {"SGD": 2}, "ratios": {"SGD": 9.0}}, path) == 0
+    assert "the baseline has no ratios" in capsys.readouterr().out
+
+
+def test_nothing_of_the_ratios_is_recorded_on_a_busy_machine(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "baseline.json"
+    now = {"operators": {"SGD": 2.0}, "ratios": {"SGD": 9.0}}
+    assert gate.record(now, 0.5, path) == 0
+    assert "ratios" not in gate.read(path)
+    assert "no ratios are recorded" in capsys.readouterr().out
+    gate.record(now, 0.0, path)
+    assert gate.read(path)["ratios"] == {"SGD": 9.0}
+
+
 def test_a_ratio_that_does_not_repeat_passes(stored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = stored(baseline(ratios={"SGD": 1}))
     monkeypatch.setattr(gate, "measured_ratios", lambda *_: ({"SGD": 1.1}, 0.0))
