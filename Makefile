@@ -1,5 +1,5 @@
 # On a fresh machine, `make check` and `make test` do all the set-up: an environment in .venv, the build, then their job.
-.PHONY: check test lint types imports docs figures transcripts sanitize clean
+.PHONY: check test lint types imports docs figures transcripts sanitize counts bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -78,6 +78,14 @@ transcripts: .venv/peers
 	python -m stepgauge.properties.meta.transcripts
 	$(MAKE) docs
 
+# What the kernels cost beside benchmarks/baseline.json: what no other process can change, and all of it.
+counts: .venv/ready
+	python benchmarks/gate.py counts
+
+bench: .venv/bench
+	pytest benchmarks/test_gate.py
+	python benchmarks/gate.py
+
 # torch comes first: what depends on it would else choose another build of it.
 .venv/ready: pyproject.toml constraints.txt meson.build core/meson.build
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -88,6 +96,10 @@ transcripts: .venv/peers
 
 .venv/peers: .venv/ready
 	$(INSTALL) adamp fsgdm
+	touch $@
+
+.venv/bench: .venv/ready
+	$(INSTALL) --no-build-isolation --editable '.[bench]'
 	touch $@
 
 clean:

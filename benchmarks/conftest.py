@@ -10,8 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from machine import BUSY, Others, environment
+from scipy.linalg.blas import sgemm
+from threadpoolctl import threadpool_limits
 
 ARRAY = 10_000_000  # elements: 40 MB, beyond most caches
+SIDE = 1024  # of the matrices whose product shows what GEMM reaches
+OTHERS = pytest.StashKey[Others]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,14 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def checkout(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Path]]:
-    """The folder that was given for a contestant, on the path of imports; skips the test if there is none."""
+def checkout(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Path | None]]:
+    """The folder that was given for a contestant, on the path of imports; None if there is none."""
     before = list(sys.path)
 
-    def folder(option: str) -> Path:
+    def folder(option: str) -> Path | None:
         path: Path | None = request.config.getoption(option)
         if path is None:
-            pytest.skip(f"the contestant is on no registry: give its checkout with {option} FOLDER")
+            return None
         if str(path) not in sys.path:
             sys.path.insert(0, str(path))
         import torch.optim.optimizer as base
@@ -54,23 +59,55 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], float]:
     arrays = [np.zeros(ARRAY, np.float32) for _ in range(4)]
 
     def measure() -> float:
-        start = time.thread_time()
+        start = time.process_time()
         function(*(ctypes.c_void_p(x.ctypes.data) for x in arrays), ctypes.c_long(ARRAY))
-        return 28 * ARRAY / (time.thread_time() - start)
+        return 28 * ARRAY / (time.process_time() - start)
 
     measure()
     return measure
 
 
+@pytest.fixture(scope="session")
+def multiplication() -> float:
+    """Operations a second of one thread in SciPy's single-precision GEMM; in CPU time."""
+    square = np.asfortranarray(np.ones((SIDE, SIDE), np.float32))
+    with threadpool_limits(1):
+        return 2 * SIDE**3 / min(_cpu_time(lambda: sgemm(1.0, square, square)) for _ in range(5))
+
+
+def _cpu_time(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OTHERS] = Others()
+
+
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    machine_info["stepgauge"] = environment()
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    output_json["share_taken_by_others"] = config.stash[OTHERS].share()
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     session = getattr(config, "_benchmarksession", None)
-    rows = [b.extra_info for b in getattr(session, "benchmarks", []) if "contestants" in b.extra_info]
+    rows = [b.extra_info for b in getattr(session, "benchmarks", []) if "cpu_ms" in b.extra_info]
     if not rows:
         return
-    terminalreporter.section("the core beside others: CPU time of one thread, medians of interleaved steps")
+    terminalreporter.section("the core beside others: CPU time of the process, medians of interleaved steps")
+    share = config.stash[OTHERS].share()
+    if share is not None and share > BUSY:
+        terminalreporter.write_line(f"the machine is busy: others took {share:.0%} of it; ratios hold, times do not")
     for row in rows:
-        peers = ", ".join(f"{name} {ms:.2f} ms (x{ms / row['core_ms']:.1f})" for name, ms in row["contestants"].items())
+        core = row["cpu_ms"]["core"]
+        peers = ", ".join(f"{n} {ms:.2f} ms (x{ms / core:.1f})" for n, ms in row["cpu_ms"].items() if n != "core")
         terminalreporter.write_line(
-            f"{row['rule']:<16}{row['model']:<12}{row['core_ms']:8.2f} ms {row['share']:5.0%} of "
+            f"{row['rule']:<16}{row['model']:<12}{core:8.2f} ms {row['share']:5.0%} of "
             f"{row['bandwidth_gb_s']:.0f} GB/s   {peers}"
         )
+    for missing in sorted({name for row in rows for name in row["missing"]}):
+        terminalreporter.write_line(f"skipped: {missing}")

@@ -1,0 +1,114 @@
+"""What a step costs in units that no other process can change: instructions, dispatched operators, allocated bytes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from contestants import CONTESTS, OWN, Contest, Step, warm
+from counted import SMALL
+
+HERE = Path(__file__).parent
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+Counts = dict[str, int]
+
+
+class Unavailable(Exception):
+    """What is missing on this machine."""
+
+
+def instructions(slowed: Collection[str] = ()) -> Counts:
+    """Of one step of every kernel of the core, on small models.
+
+    callgrind acts the same processor on every host with AVX2, so that the machine's does not matter.
+
+    Raises:
+        Unavailable: there is no valgrind, or no C compiler.
+    """
+    if absent := [tool for tool in ("valgrind", "cc") if shutil.which(tool) is None]:
+        raise Unavailable(f"no {' and no '.join(absent)}: instructions are not counted")
+    with tempfile.TemporaryDirectory() as folder:
+        library, out = Path(folder, "requests.so"), Path(folder, "out")
+        command = ["cc", "-O2", "-shared", "-fPIC", "-o", library, HERE / "requests.c"]
+        if (built := subprocess.run(command, capture_output=True, text=True)).returncode:
+            raise Unavailable(f"callgrind's header does not compile: {built.stderr.splitlines()[0]}")
+        callgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
+        subprocess.run(
+            [*callgrind, sys.executable, HERE / "counted.py", library, *slowed],
+            env={**os.environ, **ONE_THREAD, "PYTHONHASHSEED": "0"},
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+        return dict(_dumped(Path(folder)))
+
+
+def _dumped(folder: Path) -> Iterator[tuple[str, int]]:
+    """What each dump of callgrind's is called and sums up to."""
+    request = "desc: Trigger: Client Request: "
+    dumps = sorted(folder.glob("out.*"), key=lambda path: int(path.suffix[1:]))
+    for dump in dumps:
+        lines = dump.read_text().splitlines()
+        name = next((line.removeprefix(request) for line in lines if line.startswith(request)), None)
+        if name:
+            yield name, int(next(line for line in lines if line.startswith("summary: ")).split()[1])
+
+
+def operators() -> Counts:
+    """That a step of the bindings dispatches: on the core, and (in float16) on torch alone."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is not typed
+        count = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += 1
+            return function(*args, **(kwargs or {}))
+
+    found = {}
+    for name, contest in CONTESTS.items():
+        for where, dtype in (("core", torch.float32), ("torch", torch.float16)):
+            step = warm(_bound(contest, dtype), contest)
+            with Counted() as counted:
+                step()
+            found[f"{name}/on {where}"] = counted.count
+    return found
+
+
+def _bound(contest: Contest, dtype: Any) -> Step:
+    import torch
+
+    from stepgauge import torch_bind
+
+    params = [torch.nn.Parameter(torch.ones(shape, dtype=dtype)) for shape in SMALL["many"][:10]]
+    for p in params:
+        p.grad = torch.full_like(p, 0.5)
+    optimizer = torch_bind.RULES[contest.rule](params, **contest.options)
+    return optimizer.step  # type: ignore[no-any-return]
+
+
+def memory() -> Counts:
+    """Bytes of Python's and NumPy's that a step holds at most, beyond parameters, gradients and state."""
+    found = {}
+    for name, contest in CONTESTS.items():
+        for layer in ("core", "reference"):
+            step = warm(OWN[layer](contest, SMALL["one"]), contest)
+            found[f"{name}/{layer}"] = peak(step)
+    return found
+
+
+def peak(step: Step) -> int:
+    tracemalloc.start()
+    try:
+        step()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        step()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
