@@ -6,7 +6,7 @@ from stepgauge.properties.gauge.checks.registry import load_checks
 from stepgauge.properties.gauge.checks.results import DECIDING, Category, Result, Status
 from stepgauge.properties.gauge.targets.base import Target
 
-INCONCLUSIVE_CAP = 0.1  # of a check's problems; beyond it, nothing is established
+INCONCLUSIVE_CAP = 0.1  # of a check's problems; beyond it, nothing is established, but one of several is no share
 NAMED = 4  # of the checks that did not run
 TRAJECTORIES = 7  # checks of this category that are asked of every rule
 
@@ -23,9 +23,10 @@ def shortfall(target: Target, results: Sequence[Result]) -> str:
     if len(ran) < required_of(target):
         return _shortage(target, deciding, ran)
     for result in deciding:
-        undecided = sum(o.ambiguous for o in result.outcomes) / max(len(result.outcomes), 1)
-        if undecided > INCONCLUSIVE_CAP:
-            return f"{undecided:.0%} of the problems of {result.id} decide nothing (at most {INCONCLUSIVE_CAP:.0%} may)"
+        asked, undecided = len(result.outcomes), sum(o.ambiguous for o in result.outcomes)
+        if undecided > max(INCONCLUSIVE_CAP * asked, min(asked - 1, 1)):
+            share = f"{undecided / asked:.0%} of the problems of {result.id}"
+            return f"{share} decide nothing (at most {INCONCLUSIVE_CAP:.0%} may, or one of several)"
     return ""
 
 
