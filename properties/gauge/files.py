@@ -14,7 +14,14 @@ def write_whole(file: Path, text: str | bytes) -> None:
     Raises:
         OSError: it cannot be written; then what was there is unchanged.
     """
-    content = text if isinstance(text, bytes) else text.encode("utf-8", errors="backslashreplace")
+    try:
+        _write(file, text if isinstance(text, bytes) else text.encode("utf-8", errors="backslashreplace"))
+    except OSError as error:
+        error.filename = str(file)  # and neither its draft nor where a link leads
+        raise
+
+
+def _write(file: Path, content: bytes) -> None:
     end = Path(os.path.realpath(file))  # a link stays one
     if end.exists() and not end.is_file():
         end.write_bytes(content)

@@ -177,7 +177,7 @@ def test_a_full_disk_loses_no_verdict(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("stepgauge.properties.gauge.reports.json.write_json", full)
+    monkeypatch.setattr("stepgauge.properties.gauge.command_line.written.write_whole", full)
     options = ["--rule", "sgd", "--no-diagnosis", "--only", "trajectory/defaults", *QUICK]
     files = ["--json", str(tmp_path / "a.json"), "--save", str(tmp_path / "saved")]
     assert main(["check", f"{strangers}:StepsTwice", *options, *files]) == 2
