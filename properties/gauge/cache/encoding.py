@@ -34,9 +34,9 @@ def encode(value: Any) -> bytes:
     Raises:
         Unstorable: a part of it is no plain data.
     """
-    arrays: list[bytes] = []
+    arrays = bytearray()
     head = json.dumps(_described(value, arrays), separators=(",", ":")).encode()
-    return b"".join([len(head).to_bytes(HEAD, "big"), head, *arrays])
+    return b"".join([len(head).to_bytes(HEAD, "big"), head, arrays])
 
 
 def decode(encoded: bytes) -> Any:
@@ -45,13 +45,13 @@ def decode(encoded: bytes) -> Any:
     return _restored(json.loads(encoded[HEAD:end]), memoryview(encoded)[end:])
 
 
-def _described(value: Any, arrays: list[bytes]) -> Any:
+def _described(value: Any, arrays: bytearray) -> Any:
     """What JSON can say of a value, whose arrays are put aside."""
     if type(value) in PLAIN:
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        start = sum(map(len, arrays))
-        arrays.append(value.tobytes())
+        start = len(arrays)
+        arrays += value.tobytes()
         return {"array": [value.dtype.str, list(value.shape), start]}
     if isinstance(value, bytes):
         return {"bytes": value.hex()}

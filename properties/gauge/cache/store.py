@@ -125,6 +125,9 @@ class Store:
 
     def close(self) -> None:
         self.write()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -143,16 +146,12 @@ class Store:
 
     def _give_up(self, reason: str) -> None:
         log.warning("nothing is kept in %s (%s); set %s to another folder", self.file, reason, VARIABLE)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._disconnect()
 
     def _start_anew(self, reason: str) -> None:
         """Remove a damaged file and begin with an empty one."""
         log.warning("%s is made anew (%s)", self.file, reason)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._disconnect()
         try:
             self.file.unlink(missing_ok=True)
             self._connection = self._connected()
