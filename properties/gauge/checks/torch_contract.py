@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from stepgauge.reference import Array, Convolution
 LAYER = LayerRecipe(3, 2, (3, 3), Convolution((2, 2)))  # stands for the first parameter where the rule sees layers
 STEPS = 6
 COUNTED = 300  # past 256, where a counter in bfloat16 stops
+SCALARS_IN_FLOAT32 = 2.0**-10  # of a step: compiled, torch counts in float32, where 1 - 0.999**t keeps 13 bits
 COARSE = 64 * 2.0**-9  # of a parameter and its way: 64 roundoffs of bfloat16, in which state may be kept, too
 
 
@@ -75,6 +77,13 @@ class Bench:
         groups = (everything._replace(members=tuple(first)), ParameterGroup(slower, (last,)))
         other = copy.copy(self)
         other.problem = replace(self.problem, groups=groups, recipe=None)
+        return other
+
+    def with_equal_shapes(self) -> "Bench":
+        """The same over parameters that only their places tell apart."""
+        other = copy.copy(self)
+        layers = (LAYER,) if self.problem.layers else ()
+        other.problem = self.context.small((self.context.shapes[1],) * 3, layers, steps=STEPS)
         return other
 
     def scheduled(self) -> "Bench":
@@ -256,6 +265,33 @@ def _counters(optimizer: Any) -> Iterator[float]:
     for fields in getattr(optimizer, "state", {}).values():
         if isinstance(fields, Mapping) and "step" in fields:
             yield float(fields["step"])
+
+
+@contract("contract/compiled")
+def compiled(bench: Bench) -> None:
+    """Under torch.compile it steps as it does without: each parameter of one shape, and each group, by its own state.
+
+    Asked from the standard level on, with the backend that only traces.
+    """
+    import torch
+
+    if bench.context.options.level == "quick":
+        raise NotApplicable("compiling takes seconds: asked from the standard level on")
+    alike = bench.with_equal_shapes()
+    with suppress(NotApplicable):  # not everything has an lr in its groups
+        alike = alike.in_groups()
+    plain, traced = alike.run(), alike.run()
+    torch.compiler.reset()  # what others have compiled counts against the limit on recompilations
+    step = torch.compile(traced.optimizer.step, backend="eager")
+    for t in range(STEPS):
+        before = [p.detach().clone() for p in plain.params]
+        for run, stepping in ((plain, plain.optimizer.step), (traced, step)):
+            alike.feed(run, t)
+            stepping()
+        for p, q, start in zip(traced.params, plain.params, before, strict=True):
+            error, way = (float((x.detach() - q.detach()).abs().max()) for x in (p, start))
+            if not error <= SCALARS_IN_FLOAT32 * way:
+                raise Failed(f"compiled, it is off by {error:.2g} after step {t + 1}", error, SCALARS_IN_FLOAT32 * way)
 
 
 @contract("contract/mixed-dtypes")
