@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from stepgauge.properties.gauge.cache.run import run_cache
-from stepgauge.properties.gauge.checks.comparison import Outcome, only_when
+from stepgauge.properties.gauge.checks.comparison import Outcome, alternatives, only_when
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.checks.registry import has_rule
@@ -53,7 +53,7 @@ def _examine_by_rule(target: Target, options: Options, progress: Progress) -> Re
     except TargetError as error:
         return failed(target.name, target.rule, str(error))
     report = conclude(context, results, time.perf_counter() - start)
-    if not (options.diagnosis and report.divergence):
+    if not (options.diagnosis and report.divergence) or context.dtype == "bfloat16":  # too coarse to tell edits apart
         return report
     progress("diagnosis")
     return replace(_with_cause(context, results, report), seconds=time.perf_counter() - start)
@@ -94,9 +94,10 @@ def _at_smallest(report: Report, found: Diagnosis, dialect: str, outcomes: Seque
     """The report about the smallest problem, which has no regime that does not matter."""
     failing = [o.regimes for o in outcomes if dialect in o.divergences]
     passing = [o.regimes for o in outcomes if o.follows(dialect)]
-    when = only_when([*failing, found.smallest.regimes], passing)
+    regimes = [*failing, found.smallest.regimes], passing
     place = found.smallest.divergences[dialect]
-    return replace(report, diagnosis=found, smallest=found.smallest, divergence=place, only_when=when)
+    told = {"only_when": only_when(*regimes), "alternatives": alternatives(*regimes)}
+    return replace(report, diagnosis=found, smallest=found.smallest, divergence=place, **told)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -44,6 +44,27 @@ def conducts_of(problem: Problem, moved: Sequence[str]) -> Iterator[Conduct]:
         )
 
 
+def ignoring(runs: Sequence[FailingRun]) -> Iterator[Conduct]:
+    """Whether options are accepted and change nothing, on whichever failing run; several are one conduct."""
+    ignored = [name for name in sorted(runs[0].target.defaults) if _is_ignored(name, runs)]
+    if not ignored:
+        return
+    defaults = {name: runs[0].target.defaults[name] for name in ignored}
+    said = ", ".join(ignored)
+    yield Conduct(
+        f"{said} {'is' if len(ignored) == 1 else 'are'} accepted and change{'s' if len(ignored) == 1 else ''} nothing",
+        f"{said} as given",
+        ", ".join(f"{name}={value}" for name, value in defaults.items()) + ", whatever is given",
+        lambda run: (other := run.problem_with(defaults)) is not None and run.is_reference_on(other),
+    )
+
+
+def _is_ignored(name: str, runs: Sequence[FailingRun]) -> bool:
+    """Whether the target steps alike, to the bit, with an option as given and at its own default."""
+    told = [run.is_moved_by({name: run.target.defaults[name]}) for run in runs]
+    return False in told and True not in told
+
+
 def _reads_once(*names: str) -> Conduct:
     """Hyperparameters are kept as they were at construction."""
     said = ", ".join(names)

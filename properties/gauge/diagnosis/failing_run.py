@@ -1,6 +1,6 @@
 """Failing runs: what a target computes where it diverges, and whether a text, a rule or a precision explains it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -9,11 +9,12 @@ import numpy as np
 
 from stepgauge.properties.gauge.checks.comparison import compare, worst_of
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource
+from stepgauge.properties.gauge.errors import StepError, TargetError
 from stepgauge.properties.gauge.problems.problem import Problem, distance, trajectory
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import FACTOR, ROUNDOFF, envelopes
-from stepgauge.reference import RULES, Array
+from stepgauge.reference import RULES, Array, Rule
 
 # What somebody may have kept or computed in, coarser than the parameters: the roundoff of each precision.
 COARSER = {"single precision": 2.0**-24, "half precision": 2.0**-11, "bfloat16": 2.0**-8}
@@ -91,6 +92,31 @@ class FailingRun:
         with np.errstate(all="ignore"):
             return self._follows(trajectory(problem, groups))
 
+    def problem_with(self, values: Mapping[str, Any]) -> Problem | None:
+        """The problem with other hyperparameters, and the switches off that do not go with them; None if it is that."""
+        record = RULES[self.problem.rule]
+        groups = []
+        for hyperparameters, members in self.problem.groups:
+            other = {**hyperparameters, **values}
+            for name in (name for name in other if record.is_switch(name) and name not in values):
+                if not _is_legal(record, other):
+                    other[name] = False
+            if not _is_legal(record, other):
+                return None
+            groups.append(ParameterGroup(other, members))
+        changed = any(g.hyperparameters != h for g, (h, _) in zip(groups, self.problem.groups, strict=True))
+        return replace(self.problem, groups=tuple(groups), recipe=None) if changed else None
+
+    def is_moved_by(self, values: Mapping[str, Any]) -> bool | None:
+        """Whether the target computes anything else with other hyperparameters; None if these are no others."""
+        other = self.problem_with(values)
+        if other is None:
+            return None
+        try:
+            return not np.array_equal(self.target.run(other, self.dtype), self.got, equal_nan=True)
+        except (TargetError, StepError):
+            return True
+
     def follows_on(self, problem: Problem) -> bool:
         """Whether the target follows the reference on another problem."""
         return self.dialect not in compare(self.target, problem, self.dtype, (self.dialect,)).divergences
@@ -121,3 +147,11 @@ class FailingRun:
 
         gradients = [list(map(nudged, grads)) for grads in self.problem.gradients]
         return self.target.run(replace(self.problem, gradients=gradients, recipe=None), self.dtype)
+
+
+def _is_legal(record: type[Rule], hyperparameters: Mapping[str, Any]) -> bool:
+    try:
+        record(**hyperparameters)
+    except ValueError:
+        return False
+    return True

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, compare
+from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, compare, only_when
 from stepgauge.properties.gauge.checks.context import Context
-from stepgauge.properties.gauge.diagnosis.conduct import conducts_of
+from stepgauge.properties.gauge.diagnosis.conduct import conducts_of, ignoring
 from stepgauge.properties.gauge.diagnosis.failing_run import COARSER, FailingRun
 from stepgauge.properties.gauge.edits.editable_source import (
     DRIVER,
@@ -46,6 +46,9 @@ from stepgauge.reference import RULES
 RUNS = 12  # failing problems, beside the smallest, that an edit has to explain
 TRIED = 12  # of the edits that explain most
 PAIRED = 1  # of them, that a second edit is sought for
+PEELING = 4  # suspects that are tried for each of them
+PEELED = 3  # causes, each of what those before leave unexplained
+ALIKE = 2  # failing runs that a cause of some of them has to explain
 MOSTLY = 0.75  # of the failing runs: the target may branch, and rounding decides what a singular text computes
 SEED = 7919  # apart from what any user chooses
 
@@ -120,13 +123,13 @@ class Search:
                 break
         if kin:  # an edit says where the other rule is another one
             return replace(cause, name=kin.name) if cause else kin
-        return (
-            cause
-            or self._coarse(found)
-            or self._first_cause(found, self._pairs(singles))
-            or self._first_cause(found, singles, MOSTLY)
-            or self._guess(found, singles)
-        )
+        cause = cause or self._coarse(found) or self._first_cause(found, self._pairs(singles))
+        if cause:
+            return cause
+        peeled = self._peeled(found, singles)
+        if peeled and not peeled.unexplained:
+            return peeled
+        return self._first_cause(found, singles, MOSTLY) or peeled or self._guess(found, singles)
 
     def _singles(self, first: FailingRun) -> Iterator[list[Misreading]]:
         """What agrees with the target on the smallest problem: the known misreadings first, which are few."""
@@ -179,13 +182,52 @@ class Search:
         problems = [run.problem for run in self.failing_runs]
         moved = dict.fromkeys(change.name for problem in problems for change in problem.changes)
         scheduled = ["lr"] if any(len(set(problem.schedule)) > 1 for problem in problems) else []
-        for conduct in conducts_of(first.problem, [*scheduled, *moved]):
+        for conduct in (*ignoring(self.failing_runs), *conducts_of(first.problem, [*scheduled, *moved])):
             if conduct.shows(first):
                 hunk = Hunk(short(DRIVER), 1, conduct.before, conduct.after)
                 cause = self._proved(found, Theory([hunk], conduct.name, "", conduct.shows, conduct.shows))
                 if cause:
                     return cause
         return None
+
+    def _peeled(self, found: Diagnosis, singles: Sequence[Misreading]) -> Diagnosis | None:
+        """Causes of some of the divergences each, one after the other, of what those before leave unexplained."""
+        left, causes, suspects, last = list(self.failing_runs), list[Diagnosis](), list(singles), None
+        while left and len(causes) < PEELED:
+            ranked = sorted(suspects, key=lambda s: -sum(self._agrees(run, s.edits) for run in left))
+            peeled = next((p for s in ranked[:PEELING] if (p := self._cause_of_some(found, s, left))), None)
+            if peeled is None:
+                break
+            last, cause = peeled
+            causes.append(cause)
+            left = [run for run in left if not self._explains(run, last.edits)]
+            if left:
+                suspects = [*misreadings_of(self.source), *self._edits(left[0], self.source.own)]
+                suspects += self._edits(left[0], self.source.own, last)
+        if not causes:
+            return None
+        return replace(causes[0], others=causes[1:], unexplained=len(left))
+
+    def _cause_of_some(
+        self, found: Diagnosis, suspect: Misreading, left: Sequence[FailingRun]
+    ) -> tuple[Misreading, Diagnosis] | None:
+        """The suspect as the cause of some of the divergences, if it is confirmed in the regimes that these share."""
+        theory = self._theory(suspect)
+        explained = [run for run in left if theory.explains(run)]
+        if len(explained) < ALIKE:
+            return None
+        others = [run.problem.regimes for run in self.failing_runs if run not in explained]
+        where = only_when([run.problem.regimes for run in explained], others)
+        confirmed = missed = 0
+        for fresh in self._fresh():
+            if confirmed >= CONFIRMATIONS or missed > confirmed:
+                break
+            if fresh.diverges and fresh.problem.regimes.issuperset(where):
+                holds = theory.confirms(fresh)
+                confirmed, missed = confirmed + holds, missed + (not holds)
+        if confirmed < CONFIRMATIONS:
+            return None
+        return suspect, replace(theory.diagnosed(found, len(explained), confirmed), where=where)
 
     def _coarse(self, found: Diagnosis) -> Diagnosis | None:
         """A coarser precision, if the target rounds to it somewhere and computes the rule but for that."""

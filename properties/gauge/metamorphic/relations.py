@@ -5,17 +5,19 @@ Without a rule nobody knows which symmetries should hold; those are found or not
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stepgauge.properties.gauge.checks.comparison import Worst, worst_of
+from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.law import with_start, within
 from stepgauge.properties.gauge.checks.registry import check, has_no_rule
 from stepgauge.properties.gauge.checks.results import Failed, Finding, Inconclusive, NotApplicable
 from stepgauge.properties.gauge.errors import StepError, TargetError
-from stepgauge.properties.gauge.metamorphic.context import MetamorphicContext
+from stepgauge.properties.gauge.metamorphic.context import OPTIONAL_FORMS, MetamorphicContext
 from stepgauge.properties.gauge.problems.problem import Problem, distance
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.reference import Array
@@ -255,6 +257,32 @@ def _require(context: MetamorphicContext, keyword: str) -> None:
         raise NotApplicable(f"{keyword} is fixed in the target's own keywords")
     if keyword not in context.target.offers:
         raise NotApplicable(f"takes no {keyword}")
+
+
+@check("interface/options", has_no_rule)
+def options(context: Context) -> Finding:
+    """Every option that it takes changes a step, at the defaults or beside all that can be switched on."""
+    assert isinstance(context, MetamorphicContext)
+    idle = [name for name in context.target.record.hyperparameter_names() if _changes_nothing(context, name)]
+    if idle:
+        many = len(idle) > 1
+        raise Failed(f"{', '.join(idle)} {'are' if many else 'is'} accepted and change{'' if many else 's'} no step")
+    return Finding()
+
+
+def _changes_nothing(context: MetamorphicContext, name: str) -> bool:
+    """Whether a number or a switch can be set otherwise, and moves nothing in any problem; kernels are no options."""
+    default = context.target.defaults.get(name)
+    if name in OPTIONAL_FORMS or name in context.options.set or not isinstance(default, bool | int | float):
+        return False
+    same = []
+    for problem in context.law_problems:
+        given = problem.groups[0].hyperparameters.get(name, default)
+        for value in (not given,) if isinstance(given, bool) else (given / 2, 2 * given, given + 0.25):
+            with suppress(StepError, TargetError):
+                other = context.trajectory(problem.with_hyperparameters(**{name: value}))
+                same.append(np.array_equal(other, context.trajectory(problem), equal_nan=True))
+    return bool(same) and all(same)
 
 
 @_found("elementwise", "elementwise")

@@ -99,6 +99,20 @@ class Problem:
 GROWTH_STEPS, GROWN = 16, 1000  # an edited text may double a list or a number in every step: seen from these on
 
 
+@cached  # so that what is computed for it is kept, too
+def in_bfloat16(problem: Problem) -> Problem:
+    """The problem with the nearest numbers that bfloat16 has; what layers see stays as it is."""
+    gradients = [[None if g is None else _in_bfloat16(g) for g in grads] for grads in problem.gradients]
+    return replace(problem, initial=[_in_bfloat16(p) for p in problem.initial], gradients=gradients)
+
+
+def _in_bfloat16(x: Array) -> Array:
+    """The first 16 bits of float32, rounded to the nearest, half to even."""
+    bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32).astype(np.float64).reshape(x.shape)
+
+
 def flatten(params: Sequence[Any]) -> Array:
     """All parameters end to end, as a row of a trajectory."""
     return np.concatenate([np.asarray(p, dtype=np.float64).ravel() for p in params])

@@ -2,7 +2,7 @@
 
 Each kind is of what an update reads and writes when: corrections written back, products used too early, what is kept
 by place, cached, or remembered from an earlier step, options and schedules that are not heeded. They were written
-before the gauge was taught any of them; `KINDS` is what it is measured on. The docstrings state the mistakes.
+before the gauge was taught any of them; the docstrings state the mistakes.
 """
 
 import math
@@ -19,7 +19,7 @@ from stepgauge.properties.meta.misreadings.fsgdm import FSGDMPort
 from stepgauge.properties.meta.misreadings.lion import LionPort
 from stepgauge.properties.meta.misreadings.sgdp import SGDPPort
 
-# --- corrections and moments ---------------------------------------------------------------------------------------
+# --- corrections and moments -----------------------------------------------------------------------------------------
 
 
 class AdamNoCorrection(AdamPort):
@@ -227,7 +227,7 @@ class SGD_CKeepsTheLatest(SGD_CPort):
         return 0
 
 
-# --- decay ---------------------------------------------------------------------------------------------------------
+# --- decay -----------------------------------------------------------------------------------------------------------
 
 
 class SGDDecaysBesideTheBuffer(SGDPort):
@@ -266,7 +266,7 @@ class RMSpropDecaysBesideTheAverages(RMSpropPort):
         p.sub_(before, alpha=group["lr"] * group["weight_decay"])
 
 
-# --- what is kept by place, cached, or remembered ----------------------------------------------------------------------
+# --- what is kept by place, cached, or remembered --------------------------------------------------------------------
 
 
 class SGDOneBufferForAll(SGDPort):
@@ -340,7 +340,7 @@ class SGDStepsWithOldGradients(SGDPort):
                 self.update(p, g, group)
 
 
-# --- options -------------------------------------------------------------------------------------------------------
+# --- options ---------------------------------------------------------------------------------------------------------
 
 
 class SGDIgnoresNesterov(SGDPort):
@@ -398,7 +398,7 @@ class SGDDampensAndDecays(SGDDecaysBesideTheBuffer):
         state["momentum_buffer"] = (1 - group["dampening"]) * d
 
 
-KINDS = tuple(
+MISREADINGS = tuple(
     port
     for port in list(globals().values())
     if isinstance(port, type) and issubclass(port, torch.optim.Optimizer) and port.__module__ == __name__
