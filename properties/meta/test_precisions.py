@@ -78,7 +78,9 @@ class WrongInFloat32(Sgd):
         return loss
 
 
-@pytest.mark.parametrize(("dtype", "verdict"), [("float64", "diverges"), ("float32", "diverges"), ("bfloat16", "conforms")])
+@pytest.mark.parametrize(
+    ("dtype", "verdict"), [("float64", "diverges"), ("float32", "diverges"), ("bfloat16", "conforms")]
+)
 def test_the_precision_that_is_asked_for_decides(dtype: Any, verdict: str) -> None:
     assert _report(WrongInFloat32, dtype=dtype, diagnosis=False).verdict == verdict
 

@@ -34,7 +34,6 @@ from stepgauge.properties.gauge.edits.editable_source import (
 from stepgauge.properties.gauge.edits.known_misreadings import Misreading, misreadings_of
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError
 from stepgauge.properties.gauge.problems.drawing import problems_of
-from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.foci import foci_of
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import Recipe
@@ -281,15 +280,15 @@ class Search:
 
         def fails(recipe: Recipe) -> bool:
             try:
-                outcome = self._compare(expand(recipe))
+                outcome = self._compare(self.context.expanded(recipe))
             except (TypeError, ValueError):  # not every combination of the simpler parts is a problem
                 return False
             return not outcome.ambiguous and self.dialect in outcome.divergences
 
         small = shrink(problem.recipe, self.context.fixed, fails)
-        place = self._compare(expand(small)).divergences.get(self.dialect)
+        place = self._compare(self.context.expanded(small)).divergences.get(self.dialect)
         ended = replace(small, steps=place.step if place else small.steps)
-        return expand(ended if fails(ended) else small)
+        return self.context.expanded(ended if fails(ended) else small)
 
     def _compare(self, problem: Problem) -> Outcome:
         return compare(self.context.target, problem, self.dtype, (self.dialect,))
@@ -393,9 +392,9 @@ class Search:
         if any(o.problem.changes or o.problem.in_place for o in self.failing):
             yield from self.context.training_problems(seed)
         draw = partial(problems_of, target.rule, fixed=self.context.fixed, maximize=target.takes_maximize)
-        yield from map(expand, draw(1, seed))
+        yield from map(self.context.expanded, draw(1, seed))
         for k, each in enumerate((4, 8, 16, 32), 1):
-            yield from map(expand, draw(each, seed + k, only=often))
+            yield from map(self.context.expanded, draw(each, seed + k, only=often))
 
 
 def values_at(source: EditableSource, problem: Problem, dialect: str, divergence: Divergence) -> dict[str, Any]:

@@ -64,10 +64,12 @@ def conclude(context: Context, results: Sequence[Result], seconds: float = 0.0, 
 
 
 def _precision(context: Context) -> Iterator[str]:
-    """In which precision a target was compared that was not compared in float64."""
+    """In which precision a target was compared that was not compared in float64, and what it rounds."""
     if context.dtype != "float64":
         why = "" if context.options.dtype else ": it steps nothing finer"
         yield f"compared in {context.dtype} alone{why}"
+    if rounded := ", ".join(context.rounded):
+        yield f"{rounded} is rounded to float32: compared at values that float32 has"
 
 
 def _never_varied(context: Context) -> str:
@@ -167,6 +169,7 @@ def _coverage(context: Context, outcomes: Sequence[Outcome], survivors: Sequence
         "level": context.options.level,
         "seed": context.options.seed,
         "dtype": context.dtype,
+        "rounded": list(context.rounded),
         "never_asked": list(NEVER_ASKED),
         "problems": len(outcomes),
         "refused": sum(o.refusal is not None for o in outcomes),
