@@ -62,8 +62,8 @@ def _examine_by_rule(target: Target, options: Options, progress: Progress) -> Re
 def _with_cause(context: Context, results: Sequence[Result], report: Report) -> Report:
     """The report with its cause, at the smallest problem that shows the divergence.
 
-    A cause is sought beside the nearest dialect, then beside the others; the report is about the one that it is found
-    beside, else about the nearest.
+    A cause is sought beside the nearest dialect and, unless it is a known one, beside the others; the report is about
+    the one beside which the edit is smallest, else about the nearest.
 
     Raises:
         Interrupted: with the report as it stands.
@@ -76,10 +76,10 @@ def _with_cause(context: Context, results: Sequence[Result], report: Report) -> 
     try:
         for dialect in by_nearness(context.dialects, outcomes):
             found = diagnose(context, telling, dialect)
-            if found and (best.diagnosis is None or found.is_cause):
+            if found and (best.diagnosis is None or _better(found, best.diagnosis)):
                 beside = report if dialect == report.nearest else conclude(context, results, nearest=dialect)
                 best = _at_smallest(beside, found, dialect, outcomes)
-            if found and found.is_cause:
+            if found and found.is_cause and found.name:
                 break
     except KeyboardInterrupt:
         raise Interrupted(best) from None
@@ -88,6 +88,17 @@ def _with_cause(context: Context, results: Sequence[Result], report: Report) -> 
     except FOREIGN_ERRORS as error:  # the verdict stands without its cause
         return replace(best, message=f"its cause was not found ({describe(error)})")
     return best
+
+
+def _better(found: Diagnosis, best: Diagnosis) -> bool:
+    """Whether a diagnosis beside another dialect is a cause, and a plainer one."""
+    plainness = [(d.is_cause, not d.unexplained, bool(d.name), -_changed(d)) for d in (found, best)]
+    return found.is_cause and plainness[0] > plainness[1]
+
+
+def _changed(diagnosis: Diagnosis) -> int:
+    """How many words of the reference an edit puts in or takes out."""
+    return sum(len(set(hunk.before.split()) ^ set(hunk.after.split())) for hunk in diagnosis.hunks)
 
 
 def _at_smallest(report: Report, found: Diagnosis, dialect: str, outcomes: Sequence[Outcome]) -> Report:

@@ -171,7 +171,7 @@ class Context:
         return None
 
     def _trial(self, changes: Hyperparameters = NOTHING, layers: Sequence[LayerRecipe] = ()) -> Problem | None:
-        """Two steps of a matrix beside layers, lively hyperparameters but for `changes`; None if the rule refuses them."""
+        """Two steps of a matrix beside layers, lively hyperparameters but for `changes`; None if no rule has them."""
         record = self.target.record
         lively = {n: record.hyperparameter(n).lively for n in record.hyperparameter_names()}
         chosen = {**record.neutral(), **{n: v for n, v in lively.items() if v is not None}, **self.target.pinned}

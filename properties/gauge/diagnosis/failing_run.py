@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import compare, worst_of
+from stepgauge.properties.gauge.checks.comparison import binding_steps, compare, worst_of
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource
 from stepgauge.properties.gauge.errors import StepError, TargetError
 from stepgauge.properties.gauge.problems.problem import Problem, distance, trajectory
@@ -32,7 +32,8 @@ class FailingRun:
         with np.errstate(all="ignore"):
             apart = distance(self.got, nominal.centre)
             near = 64 * allowed + 1e-7 * np.abs(self.got - start)
-            self.near = np.where(apart > allowed, np.fmin(near, apart / 8), near)
+            near = np.where(apart > allowed, np.fmin(near, apart / 8), near)
+        self.near = np.where(np.isfinite(near), near, 0.0)  # NaN is near NaN alone
 
     def agrees(self, source: EditableSource, groups: Sequence[Any]) -> bool:
         """Whether the text, as it stands, computes about what the target does; coarsely, but quickly."""
@@ -46,18 +47,23 @@ class FailingRun:
     def confirms(self, source: EditableSource, edits: Sequence[Edit]) -> bool:
         """Whether the target is within what rounding may do to the edited text."""
         for envelope in source.envelopes(self.problem, self.dialect, edits, self.dtype):
-            allowed = envelope.allowed(self.dtype)
-            fits = worst_of(self.got, envelope.centre, allowed).share <= 1
-            if fits and self._says_something(envelope.centre, allowed):
+            end = binding_steps(envelope.centre)
+            got, centre, allowed = (x[:end] for x in (self.got, envelope.centre, envelope.allowed(self.dtype)))
+            finite = np.isfinite(centre)
+            if not np.array_equal(np.isfinite(got), finite) or not finite.any():
+                continue
+            fits = worst_of(got[finite], centre[finite], allowed[finite]).share <= 1
+            if fits and self._says_something(got, centre, allowed, finite):
                 return True
         return False
 
-    def _says_something(self, centre: Array, allowed: Array) -> bool:
+    def _says_something(self, got: Array, centre: Array, allowed: Array, finite: Array) -> bool:
         """Whether an allowance tells texts apart: one that is not finite, or as large as the way, fits any of them."""
         start = np.concatenate([p.ravel() for p in self.problem.initial])
         with np.errstate(all="ignore"):
-            way = max(float(np.nanmax(np.abs(x - start), initial=0.0)) for x in (self.got, centre))
-        return bool(np.isfinite(allowed).all()) and float(np.max(allowed, initial=0.0)) < way
+            way = max(float(np.max(np.abs(x - start)[finite], initial=0.0)) for x in (got, centre))
+        bounded = np.isfinite(allowed[finite])
+        return bool(bounded.all()) and float(np.max(allowed[finite], initial=0.0)) < way
 
     @cached_property
     def diverges(self) -> bool:

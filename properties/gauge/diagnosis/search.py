@@ -5,6 +5,7 @@ up to the first step in which it leaves the target; what is left is tried on oth
 and the plainest of that on fresh ones, within the edited text's own tolerance. What holds there is a cause.
 """
 
+import ast
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -257,7 +258,7 @@ class Search:
         explained = {suspect: self._explained(suspect) for suspect in suspects}
         most = max(explained.values(), default=0)
         plausible = [suspect for suspect in suspects if 2 * explained[suspect] >= most]
-        return sorted(plausible, key=lambda s: (-explained[s], not s.name, self._cost(s.edits)))
+        return sorted(plausible, key=lambda s: (-explained[s], not s.name, _negates(s), self._cost(s.edits)))
 
     def _explained(self, suspect: Misreading) -> int:
         if suspect not in self.scores:
@@ -395,6 +396,11 @@ class Search:
         yield from map(self.context.expanded, draw(1, seed))
         for k, each in enumerate((4, 8, 16, 32), 1):
             yield from map(self.context.expanded, draw(each, seed + k, only=often))
+
+
+def _negates(suspect: Misreading) -> bool:
+    """Whether an edit only turns a sign, which may be right by turning an order: nobody writes that."""
+    return any(isinstance(e.change.new, ast.UnaryOp) and isinstance(e.change.new.op, ast.USub) for e in suspect.edits)
 
 
 def values_at(source: EditableSource, problem: Problem, dialect: str, divergence: Divergence) -> dict[str, Any]:

@@ -206,17 +206,6 @@ class FSGDMDecaysBesideTheBuffer(FSGDMPort):
         super().update(p, g, u, group)
 
 
-class SGD_CDecaysKeysFirst(SGD_CPort):
-    """Decays the keys before the new one is compared with them, and so never the new one in its step."""
-
-    def critical(self, state: State, g: Tensor, key: float, group: Group) -> Tensor:
-        buffer = state.setdefault("critical", [])
-        u = self.aggregate(g, [kept for _, kept in buffer], group)
-        self.forget(buffer, group)
-        self.insert(buffer, key, g, group)
-        return u
-
-
 class SGD_CKeepsTheLatest(SGD_CPort):
     """Keeps the latest gradients, whatever their norms."""
 
