@@ -504,7 +504,7 @@ class IgnoresNesterov(Sgd):
     ("optimizer", "said"),
     [
         (IgnoresNesterov, "nesterov is accepted and changes nothing"),
-        (IgnoresMomentum, "momentum, nesterov are accepted and change nothing"),
+        (IgnoresMomentum, "dampening, momentum, nesterov are accepted and change nothing"),
     ],
 )
 def test_an_option_that_does_nothing_is_named(optimizer: Callable[..., Any], said: str) -> None:

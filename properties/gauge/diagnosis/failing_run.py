@@ -110,8 +110,9 @@ class FailingRun:
             if not _is_legal(record, other):
                 return None
             groups.append(ParameterGroup(other, members))
-        changed = any(g.hyperparameters != h for g, (h, _) in zip(groups, self.problem.groups, strict=True))
-        return replace(self.problem, groups=tuple(groups), recipe=None) if changed else None
+        changes = tuple(change for change in self.problem.changes if change.name not in values)
+        other = replace(self.problem, groups=tuple(groups), changes=changes, recipe=None)
+        return None if (other.groups, changes) == (self.problem.groups, self.problem.changes) else other
 
     def is_moved_by(self, values: Mapping[str, Any]) -> bool | None:
         """Whether the target computes anything else with other hyperparameters; None if these are no others."""

@@ -45,7 +45,7 @@ from stepgauge.reference import RULES
 
 RUNS = 12  # failing problems, beside the smallest, that an edit has to explain
 TRIED = 12  # of the edits that explain most
-PAIRED = 1  # of them, that a second edit is sought for
+PAIRED = 2  # of them, that a second edit is sought for
 PEELING = 4  # suspects that are tried for each of them
 PEELED = 3  # causes, each of what those before leave unexplained
 ALIKE = 2  # failing runs that a cause of some of them has to explain
@@ -129,7 +129,8 @@ class Search:
         peeled = self._peeled(found, singles)
         if peeled and not peeled.unexplained:
             return peeled
-        return self._first_cause(found, singles, MOSTLY) or peeled or self._guess(found, singles)
+        mostly = self._conduct(found, first, MOSTLY) or self._first_cause(found, singles, MOSTLY)
+        return mostly or peeled or self._guess(found, singles)
 
     def _singles(self, first: FailingRun) -> Iterator[list[Misreading]]:
         """What agrees with the target on the smallest problem: the known misreadings first, which are few."""
@@ -177,15 +178,15 @@ class Search:
                         return cause
         return None
 
-    def _conduct(self, found: Diagnosis, first: FailingRun) -> Diagnosis | None:
-        """What the target does around the rule's text, if that explains it."""
+    def _conduct(self, found: Diagnosis, first: FailingRun, share: float = 1.0) -> Diagnosis | None:
+        """What the target does around the rule's text, if that explains this share of the failing runs."""
         problems = [run.problem for run in self.failing_runs]
         moved = dict.fromkeys(change.name for problem in problems for change in problem.changes)
         scheduled = ["lr"] if any(len(set(problem.schedule)) > 1 for problem in problems) else []
         for conduct in (*ignoring(self.failing_runs), *conducts_of(first.problem, [*scheduled, *moved])):
             if conduct.shows(first):
                 hunk = Hunk(short(DRIVER), 1, conduct.before, conduct.after)
-                cause = self._proved(found, Theory([hunk], conduct.name, "", conduct.shows, conduct.shows))
+                cause = self._proved(found, Theory([hunk], conduct.name, "", conduct.shows, conduct.shows), share)
                 if cause:
                     return cause
         return None
@@ -266,15 +267,25 @@ class Search:
         return self.scores[suspect]
 
     def _pairs(self, singles: Sequence[Misreading]) -> list[Misreading]:
-        """The best edits, if they are plausible by themselves, with a second one for what they leave unexplained."""
+        """The best edits, each with a second one for what it leaves unexplained.
+
+        What explains the smallest problem may explain no other: there the lesser of two faults shows alone.
+        """
         pairs: list[Misreading] = []
         for single in singles[:PAIRED]:
-            if 4 * self._explained(single) < len(self.failing_runs):
-                break
             unexplained = [run for run in self.failing_runs if not self._agrees(run, single.edits)]
             if unexplained:
+                pairs += [pair for pair in self._known_beside(single) if self._agrees(unexplained[0], pair.edits)]
                 pairs += self._edits(unexplained[0], self.source.pieces, single)
         return self._ranked(pairs)
+
+    def _known_beside(self, single: Misreading) -> Iterator[Misreading]:
+        """Known misreadings of other functions, beside an edit."""
+        edited = {edit.piece for edit in single.edits}
+        for known in misreadings_of(self.source):
+            if edited.isdisjoint(edit.piece for edit in known.edits):
+                name = f"{single.name}, and {known.name}" if single.name else known.name
+                yield Misreading((*single.edits, *known.edits), name, known.link)
 
     def _smallest(self, problem: Problem) -> Problem:
         assert problem.recipe is not None

@@ -4,7 +4,7 @@ Each compares two runs of the target, to the bit or within its own sensitivity t
 Without a rule nobody knows which symmetries should hold; those are found or not, and neither is a failure.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from stepgauge.properties.gauge.checks.results import Failed, Finding, Inconclus
 from stepgauge.properties.gauge.errors import StepError, TargetError
 from stepgauge.properties.gauge.metamorphic.context import OPTIONAL_FORMS, MetamorphicContext
 from stepgauge.properties.gauge.problems.problem import Problem, distance
-from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.problems.recipe import Hyperparameters, ParameterGroup
 from stepgauge.reference import Array
 
 
@@ -261,7 +261,7 @@ def _require(context: MetamorphicContext, keyword: str) -> None:
 
 @check("interface/options", has_no_rule)
 def options(context: Context) -> Finding:
-    """Every option that it takes changes a step, at the defaults or beside all that can be switched on."""
+    """Every option that it takes changes a step: at the defaults, beside all that can be switched on, or all but one."""
     assert isinstance(context, MetamorphicContext)
     idle = [name for name in context.target.record.hyperparameter_names() if _changes_nothing(context, name)]
     if idle:
@@ -275,14 +275,25 @@ def _changes_nothing(context: MetamorphicContext, name: str) -> bool:
     default = context.target.defaults.get(name)
     if name in OPTIONAL_FORMS or name in context.options.set or not isinstance(default, bool | int | float):
         return False
-    same = []
-    for problem in context.law_problems:
-        given = problem.groups[0].hyperparameters.get(name, default)
+    asked = False
+    for settings in _settings(context):
+        problem = context.problem_with(settings)
+        given = settings.get(name, default)
         for value in (not given,) if isinstance(given, bool) else (given / 2, 2 * given, given + 0.25):
             with suppress(StepError, TargetError):
-                other = context.trajectory(problem.with_hyperparameters(**{name: value}))
-                same.append(np.array_equal(other, context.trajectory(problem), equal_nan=True))
-    return bool(same) and all(same)
+                other = context.target.run(problem.with_hyperparameters(**{name: value}))
+                if not np.array_equal(other, context.target.run(problem), equal_nan=True):
+                    return False
+                asked = True
+    return asked
+
+
+def _settings(context: MetamorphicContext) -> Iterator[Hyperparameters]:
+    """The defaults, all that can be switched on, and that without one of them."""
+    yield context.plain
+    yield context.example
+    for left_out in context.example.keys() - context.plain.keys():
+        yield {name: value for name, value in context.example.items() if name != left_out}
 
 
 @_found("elementwise", "elementwise")
