@@ -9,6 +9,7 @@ import torch
 from stepgauge.properties.gauge.api import check_optimizer
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.verdicts.report import Report
+from stepgauge.properties.meta.misreadings.fsgdm import FSGDMPort
 
 DECIDING = "trajectory/*,law/*,contract/*"
 
@@ -405,6 +406,57 @@ def test_without_a_rule_it_breaks_a_law(optimizer: Callable[..., Any], law: str)
     assert law in report.message
 
 
+class LastMomentumForAll(Sgd):
+    def step(self, closure: Any = None) -> Any:
+        kept = [group["momentum"] for group in self.param_groups]
+        for group in self.param_groups:
+            group["momentum"] = kept[-1]
+        loss = super().step(closure)
+        for group, momentum in zip(self.param_groups, kept, strict=True):
+            group["momentum"] = momentum
+        return loss
+
+
+class DecayOfTheConstructor(Sgd):
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.decays = [group["weight_decay"] for group in self.param_groups]
+
+    def step(self, closure: Any = None) -> Any:
+        for group, decay in zip(self.param_groups, getattr(self, "decays", ()), strict=False):
+            group["weight_decay"] = decay
+        return super().step(closure)
+
+
+class SignOfFadingMomentum(torch.optim.Optimizer):
+    """Steps along signs, which do not show at once that momentum fades where there is no gradient."""
+
+    def __init__(self, params: Any, lr: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for p in group["params"]:
+                b = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)).mul_(0.9)
+                if p.grad is not None:
+                    b.add_(p.grad)
+                    p.sub_(b.sign() * group["lr"])
+        return closure
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "law"),
+    [
+        (LastMomentumForAll, "law/groups"),
+        (DecayOfTheConstructor, "law/moved-options"),
+        (SignOfFadingMomentum, "law/absent-state"),
+    ],
+)
+def test_without_a_rule_it_breaks_a_law_of_more_than_rates(optimizer: Callable[..., Any], law: str) -> None:
+    assert law in _report(optimizer, "none", only="*").message
+
+
 # --- traps ---------------------------------------------------------------------------------------------------------
 
 
@@ -514,10 +566,30 @@ def test_an_option_that_does_nothing_is_named(optimizer: Callable[..., Any], sai
 
 
 def test_without_a_rule_an_option_that_changes_no_step_is_reported() -> None:
-    for optimizer, idle in ((IgnoresNesterov, ["nesterov is accepted and changes no step"]), (Sgd, [])):
+    for optimizer, idle in ((IgnoresNesterov, ["nesterov is accepted and changes none of 12 steps"]), (Sgd, [])):
         report = _report(optimizer, "none", only="*")
         assert report.verdict == "conforms", str(report)
         assert [r.message for r in report.failures(deciding=False) if r.id == "interface/options"] == idle
+
+
+# --- late steps ------------------------------------------------------------------------------------------------------
+
+
+class CountsStagesInFloat32(FSGDMPort):
+    """Its counter stands still at 2**24, and with it the stage."""
+
+    def step_group(self, group: Any, params: Any) -> None:
+        group["step"] = torch.tensor(float(group["step"] - 1), dtype=torch.float32).add(1).item()
+        u = self.coefficient(int(group["step"]), group)
+        for p in params:
+            self.update(p, p.grad, u, group)
+
+
+def test_a_counter_that_stands_still_late_is_noticed() -> None:
+    wrong, right = (_report(port, "fsgdm", only="contract/late-steps") for port in (CountsStagesInFloat32, FSGDMPort))
+    assert wrong.verdict == "diverges"
+    assert "loaded at step 16777216, it is off by" in str(wrong)
+    assert [r.status for r in right.results] == ["pass"], str(right)
 
 
 # --- two faults at once ----------------------------------------------------------------------------------------------

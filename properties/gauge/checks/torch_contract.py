@@ -11,18 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import shares_of
+from stepgauge.properties.gauge.checks.comparison import shares_of, worst_of
 from stepgauge.properties.gauge.checks.context import NEVER, Absent, Context
 from stepgauge.properties.gauge.checks.registry import check
 from stepgauge.properties.gauge.checks.results import NO_NUMBER, Failed, NotApplicable
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, describe
+from stepgauge.properties.gauge.problems.problem import flatten
 from stepgauge.properties.gauge.problems.recipe import LayerRecipe, ParameterGroup
-from stepgauge.properties.gauge.targets.base import Subject, Support, quiet
-from stepgauge.reference import Array, Convolution
+from stepgauge.properties.gauge.targets.base import NO_RULE, Subject, Support, quiet
+from stepgauge.reference import Array, Convolution, driver
 
 LAYER = LayerRecipe(3, 2, (3, 3), Convolution((2, 2)))  # stands for the first parameter where the rule sees layers
 STEPS = 6
 COUNTED = 300  # past 256, where a counter in bfloat16 stops
+LATE = 2**24  # steps, beyond which float32 has no odd numbers
 SCALARS_IN_FLOAT32 = 2.0**-10  # of a step: compiled, torch counts in float32, where 1 - 0.999**t keeps 13 bits
 COARSE = 64 * 2.0**-9  # of a parameter and its way: 64 roundoffs of bfloat16, in which state may be kept, too
 
@@ -295,6 +297,44 @@ def compiled(bench: Bench) -> None:
             error, way = (float((x.detach() - q.detach()).abs().max()) for x in (p, start))
             if not error <= SCALARS_IN_FLOAT32 * way:
                 raise Failed(f"compiled, it is off by {error:.2g} after step {t + 1}", error, SCALARS_IN_FLOAT32 * way)
+
+
+@contract("contract/late-steps")
+def late_steps(bench: Bench) -> None:
+    """Loaded at step 2**24, where a counter in float32 stands still, it goes on as the rule does there."""
+    if bench.target.rule == NO_RULE or "step" not in bench.target.record.State._fields or bench.problem.layers:
+        raise NotApplicable("there is no rule that counts steps of parameters by themselves")
+    run = bench.run()
+    bench.train(run, range(STEPS // 2))
+    late = copy.deepcopy(run.optimizer.state_dict())
+    counters = [fields for fields in [*late["state"].values(), *late["param_groups"]] if "step" in fields]
+    if not counters:
+        raise NotApplicable("keeps no counter under the name step")
+    for fields in counters:
+        fields["step"] = fields["step"] * 0 + LATE
+    fresh = bench.run(run.params)
+    fresh.optimizer.load_state_dict(late)
+    bench.train(fresh, range(STEPS // 2, STEPS))
+    got = np.concatenate([p.detach().cpu().double().numpy().ravel() for p in fresh.params])
+    worst = min(
+        worst_of(got, _late_reference(bench, dialect), 2 * bench.context.allowance(bench.problem)[-1])
+        for dialect in bench.context.dialects
+    )
+    if worst.share > 1:
+        message = f"loaded at step {LATE}, it is off by {worst.error:.2g}"
+        raise Failed(message, worst.error, worst.allowed)
+
+
+def _late_reference(bench: Bench, dialect: str) -> Array:
+    """The parameters of the rule after a run whose counters are moved half-way."""
+    problem = bench.problem
+    groups = problem.rule_groups(bench.target.record, dialect)
+    params, states = list(problem.initial), driver.init(groups, problem.initial)
+    for t, grads in enumerate(problem.gradients):
+        if t == STEPS // 2:
+            states = [state._replace(step=LATE) for state in states]
+        params, states = driver.step(groups, params, list(grads), states, maximize=problem.maximize)
+    return flatten(params)
 
 
 @contextmanager

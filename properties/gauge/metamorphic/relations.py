@@ -4,7 +4,7 @@ Each compares two runs of the target, to the bit or within its own sensitivity t
 Without a rule nobody knows which symmetries should hold; those are found or not, and neither is a failure.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,10 +16,11 @@ from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.law import with_start, within
 from stepgauge.properties.gauge.checks.registry import check, has_no_rule
 from stepgauge.properties.gauge.checks.results import Failed, Finding, Inconclusive, NotApplicable
-from stepgauge.properties.gauge.errors import StepError, TargetError
-from stepgauge.properties.gauge.metamorphic.context import OPTIONAL_FORMS, MetamorphicContext
+from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError, describe
+from stepgauge.properties.gauge.metamorphic.context import OPTIONAL_FORMS, STEPS, SWITCHED_ON, MetamorphicContext
 from stepgauge.properties.gauge.problems.problem import Problem, distance
-from stepgauge.properties.gauge.problems.recipe import Hyperparameters, ParameterGroup
+from stepgauge.properties.gauge.problems.recipe import Change, Hyperparameters, ParameterGroup
+from stepgauge.properties.gauge.targets.base import quiet
 from stepgauge.reference import Array
 
 
@@ -142,18 +143,38 @@ def regrouping(context: MetamorphicContext, problem: Problem) -> Runs:
 
 @_law("groups", "groups step otherwise than optimizers of their own")
 def groups(context: MetamorphicContext, problem: Problem) -> Runs:
-    """Two groups with rates of their own step as two optimizers do: neither has the other's rate."""
+    """Two groups with rates, momentum and decay of their own step as two optimizers do: neither has the other's."""
     if context.pools(problem):
         raise NotApplicable("pools over parameters")
     if "lr" not in context.target.schedulable:
         raise NotApplicable("has no lr in param_groups")
     (everything,) = problem.groups
     *first, last = everything.members
-    slow = {**everything.hyperparameters, "lr": _rate(context) / 2}
+    slow = {**everything.hyperparameters, "lr": _rate(context) / 2} | {
+        n: v / 2 for n, v in _moved_by_schedulers(problem)
+    }
     halves = (everything._replace(members=tuple(first)), ParameterGroup(slow, (last,)))
     together = context.trajectory(replace(problem, groups=halves))
     apart = [context.trajectory(_only(problem, group)) for group in halves]
     return Runs(together, np.hstack(apart), [problem] * 2)
+
+
+@_law("moved-options", "what a scheduler writes into param_groups is not what it steps with")
+def moved_options(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Momentum and decay written into `param_groups` before the first step are as good as given at construction."""
+    halves = {n: v / 2 for n, v in _moved_by_schedulers(problem) if n in context.target.schedulable}
+    if not halves:
+        raise NotApplicable("has no momentum and no decay in param_groups")
+    written = replace(problem, changes=tuple(Change(0, name, value) for name, value in halves.items()))
+    return Runs(context.trajectory(written), context.trajectory(problem.with_hyperparameters(**halves)), [problem] * 2)
+
+
+def _moved_by_schedulers(problem: Problem) -> Iterator[tuple[str, float]]:
+    """Momentum and decay, where a problem has them."""
+    for name in SWITCHED_ON:
+        value = problem.groups[0].hyperparameters.get(name)
+        if isinstance(value, float | int) and value:
+            yield name, value
 
 
 @_law("equal-shapes", "parameters of equal shape step otherwise than by themselves")
@@ -199,6 +220,37 @@ def absent_gradient(context: MetamorphicContext, problem: Problem) -> Runs:
     if context.pools(problem):
         return Runs(got, _staying(holed, got))
     return Runs(got, np.hstack([_closed_up(context, holed, i) for i in range(len(problem.initial))]), [holed] * 2)
+
+
+@check("law/absent-state", has_no_rule)
+def absent_state(context: Context) -> None:
+    """A step without gradient leaves a parameter's state as it was, counters apart: not only what shows at once."""
+    import torch
+
+    assert isinstance(context, MetamorphicContext)
+    target: Any = context.target
+    problem = context.problem_with(context.example)
+    with quiet(), np.errstate(all="ignore"):
+        run = target.start([torch.nn.Parameter(target.tensor(p)) for p in problem.initial], problem.groups)
+        before: dict[str, Any] = {}
+        for grads in (*problem.gradients[:2], [None, *problem.gradients[2][1:]]):
+            before = {n: x.clone() for n, x in _floats(run.optimizer.state.get(run.params[0], {}))}
+            target.feed(run, grads, {})
+            try:
+                run.optimizer.step()
+            except FOREIGN_ERRORS as error:
+                raise NotApplicable(f"refused: {describe(error)}") from error
+    for name, x in _floats(run.optimizer.state.get(run.params[0], {})):
+        if name in before and not torch.equal(x, before[name]):
+            error = float((x - before[name]).abs().max())
+            raise Failed(f"{name} changes in a step without gradient, by {error:.3g}", error, 0.0)
+
+
+def _floats(fields: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors of a state that have the size of something, which counters do not."""
+    for name, x in fields.items() if isinstance(fields, Mapping) else ():
+        if getattr(x, "ndim", 0) and x.is_floating_point():
+            yield name, x.detach()
 
 
 def _staying(problem: Problem, trajectory: Array) -> Array:
@@ -261,12 +313,14 @@ def _require(context: MetamorphicContext, keyword: str) -> None:
 
 @check("interface/options", has_no_rule)
 def options(context: Context) -> Finding:
-    """Every option that it takes changes a step: at the defaults, beside all that can be switched on, or all but one."""
+    """Every option that it takes changes a step: at the defaults, beside all that goes with them, or all but one."""
     assert isinstance(context, MetamorphicContext)
     idle = [name for name in context.target.record.hyperparameter_names() if _changes_nothing(context, name)]
     if idle:
         many = len(idle) > 1
-        raise Failed(f"{', '.join(idle)} {'are' if many else 'is'} accepted and change{'' if many else 's'} no step")
+        raise Failed(
+            f"{', '.join(idle)} {'are' if many else 'is'} accepted and change{'' if many else 's'} none of {STEPS} steps"
+        )
     return Finding()
 
 
