@@ -9,7 +9,7 @@ import torch
 from stepgauge.properties.gauge.api import check_optimizer
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.verdicts.report import Report
-from stepgauge.properties.meta.misreadings.fsgdm import FSGDMPort
+from stepgauge.properties.meta.misreadings.baselines import AdamPort
 
 DECIDING = "trajectory/*,law/*,contract/*"
 
@@ -575,18 +575,15 @@ def test_without_a_rule_an_option_that_changes_no_step_is_reported() -> None:
 # --- late steps ------------------------------------------------------------------------------------------------------
 
 
-class CountsStagesInFloat32(FSGDMPort):
-    """Its counter stands still at 2**24, and with it the stage."""
+class CountsInInt16(AdamPort):
+    """Its counter is negative from step 32768 on, and starts again at 65536."""
 
-    def step_group(self, group: Any, params: Any) -> None:
-        group["step"] = torch.tensor(float(group["step"] - 1), dtype=torch.float32).add(1).item()
-        u = self.coefficient(int(group["step"]), group)
-        for p in params:
-            self.update(p, p.grad, u, group)
+    def count(self, state: Any, group: Any) -> None:
+        state["step"] = (state["step"] + 1 + 2**15) % 2**16 - 2**15
 
 
-def test_a_counter_that_stands_still_late_is_noticed() -> None:
-    wrong, right = (_report(port, "fsgdm", only="contract/late-steps") for port in (CountsStagesInFloat32, FSGDMPort))
+def test_a_counter_that_starts_again_late_is_noticed() -> None:
+    wrong, right = (_report(port, "adam", only="contract/late-steps") for port in (CountsInInt16, torch.optim.Adam))
     assert wrong.verdict == "diverges"
     assert "loaded at step 16777216, it is off by" in str(wrong)
     assert [r.status for r in right.results] == ["pass"], str(right)

@@ -301,7 +301,7 @@ def compiled(bench: Bench) -> None:
 
 @contract("contract/late-steps")
 def late_steps(bench: Bench) -> None:
-    """Loaded at step 2**24, where a counter in float32 stands still, it goes on as the rule does there."""
+    """Loaded at step 2**24, beyond what small integers and float32 count, it goes on as the rule does there."""
     if bench.target.rule == NO_RULE or "step" not in bench.target.record.State._fields or bench.problem.layers:
         raise NotApplicable("there is no rule that counts steps of parameters by themselves")
     run = bench.run()

@@ -82,7 +82,7 @@ def ignoring(runs: Sequence[FailingRun]) -> Iterator[Conduct]:
     defaults = {name: runs[0].target.defaults[name] for name in ignored}
     said = ", ".join(ignored)
     yield Conduct(
-        f"{said} {'is' if len(ignored) == 1 else 'are'} accepted and change{'s' if len(ignored) == 1 else ''} nothing",
+        f"{said} is accepted and changes nothing" if len(ignored) == 1 else f"{said} are accepted and change nothing",
         f"{said} as given",
         ", ".join(f"{name}={value}" for name, value in defaults.items()) + ", whatever is given",
         lambda run: run.is_reference_on(run.problem_with(defaults) or run.problem),

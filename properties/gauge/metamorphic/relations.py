@@ -150,21 +150,23 @@ def groups(context: MetamorphicContext, problem: Problem) -> Runs:
         raise NotApplicable("has no lr in param_groups")
     (everything,) = problem.groups
     *first, last = everything.members
-    slow = {**everything.hyperparameters, "lr": _rate(context) / 2} | {
-        n: v / 2 for n, v in _moved_by_schedulers(problem)
-    }
-    halves = (everything._replace(members=tuple(first)), ParameterGroup(slow, (last,)))
-    together = context.trajectory(replace(problem, groups=halves))
-    apart = [context.trajectory(_only(problem, group)) for group in halves]
+    halves = {"lr": _rate(context) / 2, **{name: value / 2 for name, value in _moved_by_schedulers(problem)}}
+    parts = (
+        everything._replace(members=tuple(first)),
+        ParameterGroup({**everything.hyperparameters, **halves}, (last,)),
+    )
+    together = context.trajectory(replace(problem, groups=parts))
+    apart = [context.trajectory(_only(problem, group)) for group in parts]
     return Runs(together, np.hstack(apart), [problem] * 2)
 
 
 @_law("moved-options", "what a scheduler writes into param_groups is not what it steps with")
 def moved_options(context: MetamorphicContext, problem: Problem) -> Runs:
     """Momentum and decay written into `param_groups` before the first step are as good as given at construction."""
-    halves = {n: v / 2 for n, v in _moved_by_schedulers(problem) if n in context.target.schedulable}
-    if not halves:
+    movable = context.target.schedulable & {name for name in SWITCHED_ON if context.example.get(name)}
+    if not movable:
         raise NotApplicable("has no momentum and no decay in param_groups")
+    halves = {name: value / 2 for name, value in _moved_by_schedulers(problem) if name in movable}
     written = replace(problem, changes=tuple(Change(0, name, value) for name, value in halves.items()))
     return Runs(context.trajectory(written), context.trajectory(problem.with_hyperparameters(**halves)), [problem] * 2)
 
@@ -317,10 +319,8 @@ def options(context: Context) -> Finding:
     assert isinstance(context, MetamorphicContext)
     idle = [name for name in context.target.record.hyperparameter_names() if _changes_nothing(context, name)]
     if idle:
-        many = len(idle) > 1
-        raise Failed(
-            f"{', '.join(idle)} {'are' if many else 'is'} accepted and change{'' if many else 's'} none of {STEPS} steps"
-        )
+        said = "is accepted and changes" if len(idle) == 1 else "are accepted and change"
+        raise Failed(f"{', '.join(idle)} {said} none of {STEPS} steps")
     return Finding()
 
 
