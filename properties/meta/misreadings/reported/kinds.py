@@ -1,8 +1,8 @@
 """Wrong ports after the kinds of mistakes in public bug reports, over several rules.
 
 Each kind is of what an update reads and writes when: corrections written back, products used too early, what is kept
-by place, cached, or remembered from an earlier step, options and schedules that are not heeded. They were written
-before the gauge was taught any of them; the docstrings state the mistakes.
+by place, cached, or remembered from an earlier step, options and schedules that are not heeded. The docstrings state
+the mistakes.
 """
 
 import math
@@ -387,7 +387,7 @@ class SGDDampensAndDecays(SGDDecaysBesideTheBuffer):
         state["momentum_buffer"] = (1 - group["dampening"]) * d
 
 
-MISREADINGS = tuple(
+REPORTED = tuple(
     port
     for port in list(globals().values())
     if isinstance(port, type) and issubclass(port, torch.optim.Optimizer) and port.__module__ == __name__
