@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from stepgauge.properties.gauge.checks.options import Level, Options
 from stepgauge.properties.gauge.errors import TargetError, UsageError
 from stepgauge.properties.gauge.examine import examine
+from stepgauge.properties.gauge.problems.problem import Dtype
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.targets.loading import Specification
 from stepgauge.properties.gauge.targets.rules import infer_rule, known_rule
-from stepgauge.properties.gauge.tolerance.envelope import Dtype
 from stepgauge.properties.gauge.verdicts.report import Report, failed
 
 

@@ -107,8 +107,8 @@ def _at_smallest(report: Report, found: Diagnosis, dialect: str, outcomes: Seque
     passing = [o.regimes for o in outcomes if o.follows(dialect)]
     regimes = [*failing, found.smallest.regimes], passing
     place = found.smallest.divergences[dialect]
-    told = {"only_when": only_when(*regimes), "alternatives": alternatives(*regimes)}
-    return replace(report, diagnosis=found, smallest=found.smallest, divergence=place, **told)
+    told = replace(report, only_when=only_when(*regimes), alternatives=alternatives(*regimes))
+    return replace(told, diagnosis=found, smallest=found.smallest, divergence=place)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -11,7 +11,7 @@ import numpy as np
 from stepgauge.properties.gauge.checks.options import PROBLEMS, TRAINING_PROBLEMS, Options
 from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
 from stepgauge.properties.gauge.problems.expansion import expand
-from stepgauge.properties.gauge.problems.problem import Problem, in_bfloat16
+from stepgauge.properties.gauge.problems.problem import Dtype, Problem, in_bfloat16
 from stepgauge.properties.gauge.problems.recipe import (
     Hyperparameters,
     LayerRecipe,
@@ -23,7 +23,7 @@ from stepgauge.properties.gauge.problems.recipe import (
 from stepgauge.properties.gauge.problems.regimes import GROUPED, LINEAR, SAME
 from stepgauge.properties.gauge.problems.training import as_in_training, focus_of, movable
 from stepgauge.properties.gauge.targets.base import Support, Target
-from stepgauge.properties.gauge.tolerance.envelope import Dtype, allowance
+from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import Array, Convolution
 from stepgauge.reference.layers import same_padding
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from stepgauge.properties.gauge.problems.problem import Dtype
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters
-from stepgauge.properties.gauge.tolerance.envelope import Dtype
 
 Level = Literal["quick", "standard", "deep"]
 LEVELS: tuple[Level, ...] = get_args(Level)

@@ -284,7 +284,7 @@ def compiled(bench: Bench) -> None:
     with suppress(NotApplicable):  # not everything has an lr in its groups
         alike = alike.in_groups()
     plain, traced = alike.run(), alike.run()
-    torch.compiler.reset()  # what others have compiled counts against the limit on recompilations
+    torch.compiler.reset()  # type: ignore[no-untyped-call]  # what others compiled counts against the limit on that
     step = torch.compile(traced.optimizer.step, backend="eager")
     for t in range(STEPS):
         before = [p.detach().clone() for p in plain.params]

@@ -111,8 +111,8 @@ class FailingRun:
                 return None
             groups.append(ParameterGroup(other, members))
         changes = tuple(change for change in self.problem.changes if change.name not in values)
-        other = replace(self.problem, groups=tuple(groups), changes=changes, recipe=None)
-        return None if (other.groups, changes) == (self.problem.groups, self.problem.changes) else other
+        made = replace(self.problem, groups=tuple(groups), changes=changes, recipe=None)
+        return None if (made.groups, changes) == (self.problem.groups, self.problem.changes) else made
 
     def is_moved_by(self, values: Mapping[str, Any]) -> bool | None:
         """Whether the target computes anything else with other hyperparameters; None if these are no others."""

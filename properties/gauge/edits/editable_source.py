@@ -312,7 +312,7 @@ def _kept(function: ast.FunctionDef, owner: Any) -> dict[str, str]:
     fields_of = getattr(getattr(owner, "State", None), "_fields", ())
     if "step" not in fields_of:
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
         if ast.unparse(call.func) == f"{SELF}.State" and len(call.args) == len(fields_of):
             stored = zip(call.args, fields_of, strict=True)

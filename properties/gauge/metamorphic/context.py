@@ -26,10 +26,10 @@ from stepgauge.properties.gauge.checks.options import LAW_PROBLEMS, Options
 from stepgauge.properties.gauge.checks.results import NO_NUMBER
 from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
 from stepgauge.properties.gauge.problems.gradients import KINDS
-from stepgauge.properties.gauge.problems.problem import Problem, distance
+from stepgauge.properties.gauge.problems.problem import Dtype, Problem, distance
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup, Shape
 from stepgauge.properties.gauge.targets.base import DISTURBANCE, NO_RULE, RulelessTarget, Target
-from stepgauge.properties.gauge.tolerance.envelope import ARRAY_RUNS, FACTOR, ROUNDOFF, Dtype
+from stepgauge.properties.gauge.tolerance.envelope import ARRAY_RUNS, FACTOR, ROUNDOFF
 from stepgauge.reference import Array
 from stepgauge.reference.hyperparameters import HYPERPARAMETERS
 

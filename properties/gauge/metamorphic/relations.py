@@ -244,8 +244,8 @@ def absent_state(context: Context) -> None:
                 raise NotApplicable(f"refused: {describe(error)}") from error
     for name, x in _floats(run.optimizer.state.get(run.params[0], {})):
         if name in before and not torch.equal(x, before[name]):
-            error = float((x - before[name]).abs().max())
-            raise Failed(f"{name} changes in a step without gradient, by {error:.3g}", error, 0.0)
+            change = float((x - before[name]).abs().max())
+            raise Failed(f"{name} changes in a step without gradient, by {change:.3g}", change, 0.0)
 
 
 def _floats(fields: Any) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ rounding. All numbers are representable in float32, so that one problem serves b
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from stepgauge.properties.gauge.cache.encoding import storable
 from stepgauge.properties.gauge.cache.run import cached
 from stepgauge.properties.gauge.problems.recipe import Change, ParameterGroup, Recipe
 from stepgauge.reference import Array, Group, Layer, Rule, Seen, driver
+
+Dtype = Literal["float64", "float32", "bfloat16"]  # in which a problem may be run
 
 
 class Moved(NamedTuple):

@@ -17,9 +17,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError, describe
-from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem, flatten
+from stepgauge.properties.gauge.problems.problem import UNMOVED, Dtype, Moved, Problem, flatten
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
-from stepgauge.properties.gauge.tolerance.envelope import Dtype
 from stepgauge.reference import RULES, Array, Layer, Rule, Seen
 
 NO_RULE = "none"  # stands for the rule of a target that is compared with itself alone

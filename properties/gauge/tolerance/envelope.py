@@ -7,7 +7,7 @@ the rule (a projection's threshold), each continued trajectory has an envelope o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from stepgauge.properties.gauge.tolerance.side_by_side import SideBySide, rule_s
 from stepgauge.properties.gauge.tolerance.stochastic import Arithmetic, Decision, Run, instrument_rule
 from stepgauge.reference import RULES, Array, Group, driver
 
-Dtype = Literal["float64", "float32", "bfloat16"]
 ROUNDOFF: Mapping[str, float] = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8}
 FACTOR = 16  # spreads that are allowed: README.md beside this file tells why
 AMPLITUDE = FACTOR * ROUNDOFF["float32"]  # of the noise: a decision counts as swayed by what is allowed, no more
