@@ -284,7 +284,7 @@ def compiled(bench: Bench) -> None:
     with suppress(NotApplicable):  # not everything has an lr in its groups
         alike = alike.in_groups()
     plain, traced = alike.run(), alike.run()
-    torch.compiler.reset()  # type: ignore[no-untyped-call]  # what others compiled counts against the limit on that
+    torch.compiler.reset()  # what others have compiled counts against the limit on recompilations
     step = torch.compile(traced.optimizer.step, backend="eager")
     for t in range(STEPS):
         before = [p.detach().clone() for p in plain.params]
@@ -292,7 +292,7 @@ def compiled(bench: Bench) -> None:
             alike.feed(run, t)
         plain.optimizer.step()
         with _no_logging():
-            step()
+            step()  # type: ignore[no-untyped-call]  # torch's
         for p, q, start in zip(traced.params, plain.params, before, strict=True):
             error, way = (float((x.detach() - q.detach()).abs().max()) for x in (p, start))
             if not error <= SCALARS_IN_FLOAT32 * way:
