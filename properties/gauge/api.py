@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from stepgauge.properties.gauge.checks.options import Level, Options
 from stepgauge.properties.gauge.errors import TargetError, UsageError
 from stepgauge.properties.gauge.examine import examine
+from stepgauge.properties.gauge.problems.problem import Dtype
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.targets.loading import Specification
@@ -28,6 +29,7 @@ def check_optimizer(
     skip: str = "",
     seed: int = 0,
     diagnosis: bool = True,
+    dtype: Dtype | None = None,
 ) -> Report:
     """Check an optimizer against the rule it is named for, or the one given, as `stepgauge check` does.
 
@@ -43,6 +45,7 @@ def check_optimizer(
         skip: globs of the checks to leave out, likewise.
         seed: draws other problems.
         diagnosis: whether to seek the cause of a divergence.
+        dtype: the precision that decides; the finest that the optimizer steps if None.
 
     Returns:
         A report; true if the optimizer conforms. What the optimizer does wrong, or raises, is in it.
@@ -54,7 +57,7 @@ def check_optimizer(
     >>> print(check_optimizer(torch.optim.SGD, level="quick").verdict)
     conforms
     """
-    options = Options(level, seed, dialect, dict(set or {}), only, skip, diagnosis)
+    options = Options(level, seed, dialect, dict(set or {}), only, skip, diagnosis, dtype or "")
     try:
         return report_on(optimizer, rule, options, rename or {}, device)
     except UsageError as error:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from stepgauge.properties.gauge.cache.run import run_cache
-from stepgauge.properties.gauge.checks.comparison import Outcome, only_when
+from stepgauge.properties.gauge.checks.comparison import Outcome, alternatives, only_when
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.checks.registry import has_rule
@@ -55,7 +55,7 @@ def _examine_by_rule(target: Target, options: Options, progress: Progress) -> Re
     except TargetError as error:
         return failed(target.name, target.rule, str(error))
     report = conclude(context, results)
-    if options.diagnosis and report.divergence:
+    if options.diagnosis and report.divergence and context.dtype != "bfloat16":  # too coarse to tell edits apart
         progress("diagnosis")
         report = _with_cause(context, results, report)
     return replace(_with_evidence(context, report), seconds=time.perf_counter() - start)
@@ -71,8 +71,8 @@ def _with_evidence(context: Context, report: Report) -> Report:
 def _with_cause(context: Context, results: Sequence[Result], report: Report) -> Report:
     """The report with its cause, at the smallest problem that shows the divergence.
 
-    A cause is sought beside the nearest dialect, then beside the others; the report is about the one that it is found
-    beside, else about the nearest.
+    A cause is sought beside the nearest dialect and, unless it is a known one, beside the others; the report is about
+    the one beside which the edit is smallest, else about the nearest.
 
     Raises:
         Interrupted: with the report as it stands.
@@ -85,10 +85,10 @@ def _with_cause(context: Context, results: Sequence[Result], report: Report) -> 
     try:
         for dialect in by_nearness(context.dialects, outcomes):
             found = diagnose(context, telling, dialect)
-            if found and (best.diagnosis is None or found.is_cause):
+            if found and (best.diagnosis is None or _better(found, best.diagnosis)):
                 beside = report if dialect == report.nearest else conclude(context, results, nearest=dialect)
                 best = _at_smallest(beside, found, dialect, outcomes)
-            if found and found.is_cause:
+            if found and found.is_cause and found.name:
                 break
     except KeyboardInterrupt:
         raise Interrupted(best) from None
@@ -99,13 +99,25 @@ def _with_cause(context: Context, results: Sequence[Result], report: Report) -> 
     return best
 
 
+def _better(found: Diagnosis, best: Diagnosis) -> bool:
+    """Whether a diagnosis beside another dialect is a cause, and a plainer one."""
+    plainness = [(d.is_cause, not d.unexplained, bool(d.name), -_changed(d)) for d in (found, best)]
+    return found.is_cause and plainness[0] > plainness[1]
+
+
+def _changed(diagnosis: Diagnosis) -> int:
+    """How many words of the reference an edit puts in or takes out."""
+    return sum(len(set(hunk.before.split()) ^ set(hunk.after.split())) for hunk in diagnosis.hunks)
+
+
 def _at_smallest(report: Report, found: Diagnosis, dialect: str, outcomes: Sequence[Outcome]) -> Report:
     """The report about the smallest problem, which has no regime that does not matter."""
     failing = [o.regimes for o in outcomes if dialect in o.divergences]
     passing = [o.regimes for o in outcomes if o.follows(dialect)]
-    when = only_when([*failing, found.smallest.regimes], passing)
+    regimes = [*failing, found.smallest.regimes], passing
     place = found.smallest.divergences[dialect]
-    return replace(report, diagnosis=found, smallest=found.smallest, divergence=place, only_when=when)
+    told = replace(report, only_when=only_when(*regimes), alternatives=alternatives(*regimes))
+    return replace(told, diagnosis=found, smallest=found.smallest, divergence=place)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -201,7 +201,7 @@ def _place(result: Result, report: Report) -> str:
     """Only when, and where, a trajectory leaves the dialect that the report measures against."""
     if report.nearest is None or (smallest := smallest_failure(result.outcomes, report.nearest)) is None:
         return ""
-    when = f", only with {' and '.join(report.only_when)}" if report.only_when else ""
+    when = f", only with {report.when}" if report.when else ""
     return f"{when}; first {smallest.divergences[report.nearest]}"
 
 

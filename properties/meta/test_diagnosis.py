@@ -26,6 +26,7 @@ from stepgauge.properties.gauge.verdicts.record import Diagnosis
 from stepgauge.properties.meta.figures import stored_row
 from stepgauge.properties.meta.misreadings import MISREADINGS, adamp, baselines, frog
 from stepgauge.properties.meta.misreadings.held_out import HELD_OUT
+from stepgauge.properties.meta.misreadings.reported import REPORTED
 from stepgauge.reference import RULES, SGD
 
 
@@ -334,3 +335,52 @@ def test_as_many_causes_are_named_as_is_stored(kind: str, ports: Sequence[Any]) 
     unnamed = [port.__name__ for port in ports if not ((found := diagnosed(port, "standard")) and found.is_cause)]
     named = {"ports": kind, "wrong": str(len(ports)), "named": str(len(ports) - len(unnamed))}
     assert named == stored_row("causes", ports=kind), unnamed
+
+
+@pytest.mark.slow
+def test_causes_of_what_is_reported_are_named() -> None:
+    """Three in four of those that were written before the gauge was taught their kinds."""
+    reports = [check_optimizer(port, port.rule, level="quick", only="trajectory/*") for port in REPORTED]
+    assert [report.target for report in reports if report.verdict != "diverges"] == []
+    unnamed = [r.target for r in reports if not (r.diagnosis and r.diagnosis.is_cause and not r.diagnosis.unexplained)]
+    assert len(unnamed) <= len(REPORTED) / 4, unnamed
+
+
+@pytest.mark.parametrize(
+    ("port", "name"),
+    [
+        ("AdamNoCorrection", "no bias is corrected"),
+        ("SGDOneBufferForAll", "parameters of one shape share a state"),
+        ("AdamLastGroupForAll", "it steps every group with the hyperparameters of the last"),
+        ("AdamWRateOnce", "it reads lr in its first step, and not in later ones"),
+        ("SGDStepsWithOldGradients", "where there is no gradient, it steps again with the one before"),
+        ("AdamIgnoresAmsgrad", "amsgrad is accepted and changes nothing"),
+        (
+            "AdamEpsAndCounter",
+            "eps is under the root, and one step counter for all groups, advanced by every parameter",
+        ),
+    ],
+)
+def test_what_is_reported_has_a_name(port: str, name: str) -> None:
+    (wrong,) = (reported for reported in REPORTED if reported.__name__ == port)
+    found = check_optimizer(wrong, wrong.rule, level="quick", only="trajectory/*").diagnosis
+    assert found is not None
+    assert found.is_cause
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("port", "after"),
+    [
+        ("AdamWritesFirstCorrectionBack", "m / (1 - beta1**t)"),
+        ("AdamCountsAfterwards", "max(t - 1, 1)"),
+        ("AdaiProductAfterItsUse", "(prod if s.step == 0 else s.beta1_prod)"),
+        ("FSGDMCommonMomentum", "u, v = 0.9"),
+    ],
+)
+def test_what_is_reported_has_an_edit(port: str, after: str) -> None:
+    (wrong,) = (reported for reported in REPORTED if reported.__name__ == port)
+    found = check_optimizer(wrong, wrong.rule, level="quick", only="trajectory/*").diagnosis
+    assert found is not None
+    assert found.is_cause
+    assert after in found.hunks[0].after

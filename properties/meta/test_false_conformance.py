@@ -9,6 +9,7 @@ import torch
 from stepgauge.properties.gauge.api import check_optimizer
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.verdicts.report import Report
+from stepgauge.properties.meta.misreadings.baselines import AdamPort
 
 DECIDING = "trajectory/*,law/*,contract/*"
 
@@ -405,6 +406,57 @@ def test_without_a_rule_it_breaks_a_law(optimizer: Callable[..., Any], law: str)
     assert law in report.message
 
 
+class LastMomentumForAll(Sgd):
+    def step(self, closure: Any = None) -> Any:
+        kept = [group["momentum"] for group in self.param_groups]
+        for group in self.param_groups:
+            group["momentum"] = kept[-1]
+        loss = super().step(closure)
+        for group, momentum in zip(self.param_groups, kept, strict=True):
+            group["momentum"] = momentum
+        return loss
+
+
+class DecayOfTheConstructor(Sgd):
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.decays = [group["weight_decay"] for group in self.param_groups]
+
+    def step(self, closure: Any = None) -> Any:
+        for group, decay in zip(self.param_groups, getattr(self, "decays", ()), strict=False):
+            group["weight_decay"] = decay
+        return super().step(closure)
+
+
+class SignOfFadingMomentum(torch.optim.Optimizer):
+    """Steps along signs, which do not show at once that momentum fades where there is no gradient."""
+
+    def __init__(self, params: Any, lr: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for p in group["params"]:
+                b = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)).mul_(0.9)
+                if p.grad is not None:
+                    b.add_(p.grad)
+                    p.sub_(b.sign() * group["lr"])
+        return closure
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "law"),
+    [
+        (LastMomentumForAll, "law/groups"),
+        (DecayOfTheConstructor, "law/moved-options"),
+        (SignOfFadingMomentum, "law/absent-state"),
+    ],
+)
+def test_without_a_rule_it_breaks_a_law_of_more_than_rates(optimizer: Callable[..., Any], law: str) -> None:
+    assert law in _report(optimizer, "none", only="*").message
+
+
 # --- traps ---------------------------------------------------------------------------------------------------------
 
 
@@ -438,3 +490,127 @@ def test_several_globs_add_up(capsys: pytest.CaptureFixture[str]) -> None:
     main(["check", "torch.optim:SGD", "--rule", "sgd", *both])
     row = capsys.readouterr().out.splitlines()[1].split()
     assert row.count("1/1") == 2
+
+
+# --- compiled steps, and options that do nothing ---------------------------------------------------------------------
+
+
+class SharesStateWhenCompiled(Sgd):
+    """Traced, it finds a buffer by its shape."""
+
+    def step(self, closure: Any = None) -> Any:
+        if not torch.compiler.is_compiling():
+            return super().step(closure)
+        buffers = self.__dict__.setdefault("buffers", {})
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    b = buffers.get(p.shape)
+                    b = buffers[p.shape] = p.grad.clone() if b is None else group["momentum"] * b + p.grad
+                    p.sub_(group["lr"] * b)
+        return closure
+
+
+@pytest.mark.parametrize("rule", ["sgd", "none"])
+def test_a_compiled_step_has_to_be_the_plain_one(rule: str, capfd: pytest.CaptureFixture[str]) -> None:
+    wrong, right = (
+        check_optimizer(optimizer, rule, only="contract/compiled", diagnosis=False)
+        for optimizer in (SharesStateWhenCompiled, Sgd)
+    )
+    assert wrong.verdict == "diverges"
+    assert wrong.message == "breaks contract/compiled"
+    assert [r.status for r in right.results] == ["pass"], str(right)
+    assert capfd.readouterr().err == ""
+
+
+def test_compiling_is_left_to_the_standard_level() -> None:
+    report = check_optimizer(Sgd, "sgd", level="quick", only="contract/compiled")
+    assert [r.status for r in report.results] == ["not-applicable"]
+
+
+class IgnoresMomentum(Sgd):
+    """Accepts momentum, and nesterov with it."""
+
+    def step(self, closure: Any = None) -> Any:
+        kept = [{n: group[n] for n in ("momentum", "nesterov")} for group in self.param_groups]
+        for group in self.param_groups:
+            group.update(momentum=0.0, nesterov=False)
+        loss = super().step(closure)
+        for group, values in zip(self.param_groups, kept, strict=True):
+            group.update(values)
+        return loss
+
+
+class IgnoresNesterov(Sgd):
+    def step(self, closure: Any = None) -> Any:
+        kept = [group["nesterov"] for group in self.param_groups]
+        for group in self.param_groups:
+            group["nesterov"] = False
+        loss = super().step(closure)
+        for group, value in zip(self.param_groups, kept, strict=True):
+            group["nesterov"] = value
+        return loss
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        (IgnoresNesterov, "nesterov is accepted and changes nothing"),
+        (IgnoresMomentum, "dampening, momentum, nesterov are accepted and change nothing"),
+    ],
+)
+def test_an_option_that_does_nothing_is_named(optimizer: Callable[..., Any], said: str) -> None:
+    report = check_optimizer(optimizer, "sgd", level="quick", only="trajectory/*")
+    assert report.verdict == "diverges"
+    assert f"fresh problems: {said}" in str(report)
+
+
+def test_without_a_rule_an_option_that_changes_no_step_is_reported() -> None:
+    for optimizer, idle in ((IgnoresNesterov, ["nesterov is accepted and changes none of 12 steps"]), (Sgd, [])):
+        report = _report(optimizer, "none", only="*")
+        assert report.verdict == "conforms", str(report)
+        assert [r.message for r in report.failures(deciding=False) if r.id == "interface/options"] == idle
+
+
+# --- late steps ------------------------------------------------------------------------------------------------------
+
+
+class CountsInInt16(AdamPort):
+    """Its counter is negative from step 32768 on, and starts again at 65536."""
+
+    def count(self, state: Any, group: Any) -> None:
+        state["step"] = (state["step"] + 1 + 2**15) % 2**16 - 2**15
+
+
+def test_a_counter_that_starts_again_late_is_noticed() -> None:
+    wrong, right = (_report(port, "adam", only="contract/late-steps") for port in (CountsInInt16, torch.optim.Adam))
+    assert wrong.verdict == "diverges"
+    assert "loaded at step 16777216, it is off by" in str(wrong)
+    assert [r.status for r in right.results] == ["pass"], str(right)
+
+
+# --- two faults at once ----------------------------------------------------------------------------------------------
+
+
+class TwoFaults(Sgd):
+    """Where there is momentum it steps half as far; where there is decay and none, it forgets it."""
+
+    def step(self, closure: Any = None) -> Any:
+        kept = [dict(group) for group in self.param_groups]
+        for group in self.param_groups:
+            group["lr"] *= 0.5 if group["momentum"] else 1
+            group["weight_decay"] = group["weight_decay"] if group["momentum"] else 0.0
+        loss = super().step(closure)
+        for group, values in zip(self.param_groups, kept, strict=True):
+            group.update(lr=values["lr"], weight_decay=values["weight_decay"])
+        return loss
+
+
+def test_two_faults_are_told_as_alternatives_and_explained_one_by_one() -> None:
+    report = check_optimizer(TwoFaults, "sgd", level="quick", only="trajectory/float64")
+    assert report.verdict == "diverges"
+    assert report.only_when == []
+    assert sorted(map(list, report.alternatives)) == [["momentum"], ["weight_decay"]]
+    assert "only with momentum, or weight_decay" in str(report)
+    assert report.diagnosis is not None
+    assert report.diagnosis.unexplained == 0, str(report)

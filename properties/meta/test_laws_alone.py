@@ -13,7 +13,13 @@ from stepgauge.properties.gauge.checks.registry import CHECKS, load_checks
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.verdicts.report import Report
-from stepgauge.properties.meta.test_false_conformance import LastRateForAll, RateOfTheConstructor, SharesByShape
+from stepgauge.properties.meta.test_false_conformance import (
+    DecayOfTheConstructor,
+    LastRateForAll,
+    RateOfTheConstructor,
+    SharesByShape,
+    SignOfFadingMomentum,
+)
 
 ALONE = ("--rule", "none", "--level", "quick")
 Closure = Any
@@ -208,6 +214,8 @@ BREAKERS = [
     ("law/groups", LastRateForAll),
     ("law/equal-shapes", SharesByShape),
     ("law/schedule", RateOfTheConstructor),
+    ("law/moved-options", DecayOfTheConstructor),
+    ("law/absent-state", SignOfFadingMomentum),
     ("contract/resume", LosesState),
     ("contract/resume", ForgetsCounter),
     ("contract/gradient-untouched", WritesGradient),

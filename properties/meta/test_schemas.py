@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stepgauge.properties.gauge.checks.comparison import compare
-from stepgauge.properties.gauge.checks.options import LEVELS
+from stepgauge.properties.gauge.checks.options import DTYPES, LEVELS
 from stepgauge.properties.gauge.checks.results import Category, Result, Status
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.edits.editable_source import Hunk
@@ -23,7 +23,6 @@ from stepgauge.properties.gauge.reports.json import write_json
 from stepgauge.properties.gauge.schemas.published import SCHEMAS, schema_text
 from stepgauge.properties.gauge.schemas.validation import first_violation, registry
 from stepgauge.properties.gauge.targets.factory import make_target
-from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF
 from stepgauge.properties.gauge.vectors.format import frozen, write
 from stepgauge.properties.gauge.vectors.saved_divergence import record_case
 from stepgauge.properties.gauge.verdicts.record import Diagnosis, Verdict
@@ -193,7 +192,8 @@ def test_what_json_does_not_have_is_null_or_printed(tmp_path: Path) -> None:
         ("report", "check", "category", Category),
         ("report", "check", "status", Status),
         ("report", "coverage", "level", LEVELS),
-        ("vectors", "", "dtype", ROUNDOFF),
+        ("report", "coverage", "dtype", DTYPES),
+        ("vectors", "", "dtype", ("float64", "float32")),  # of NumPy
     ],
 )
 def test_enumerations_are_complete(name: str, definition: str, field: str, values: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from stepgauge.properties.gauge.problems.regimes import GROUPED, LINEAR, SAME
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import envelopes
 from stepgauge.reference import Array
+
+ALTERNATIVES = 3  # of regimes in which a target diverges; more would tell nobody anything
 
 # Where a target may raise: not to have these computes no wrong number, and checks of conventions ask for each.
 OPTIONAL = ("absent gradients", LINEAR, GROUPED, SAME)
@@ -150,6 +153,29 @@ def first_divergence(problem: Problem, got: Array, expected: Array, allowed: Arr
     parameter, index = problem.place(column)
     at = (t, column)
     return Divergence(t + 1, parameter, index, *(float(x[at]) for x in (got, expected, error, allowed)))
+
+
+def alternatives(failing: Sequence[frozenset[str]], passing: Sequence[frozenset[str]]) -> list[list[str]]:
+    """Sets of regimes one of which every failing problem has, and no passing one; empty if there are no such few.
+
+    >>> alternatives([frozenset("ab"), frozenset("abd"), frozenset("c")], [frozenset("a"), frozenset("bd")])
+    [['a', 'b'], ['c']]
+    """
+    one = only_when(failing, passing)
+    if one and not any(regimes.issuperset(one) for regimes in passing):
+        return [one]
+    names = sorted(frozenset[str]().union(*failing))
+    candidates = [frozenset(c) for size in (1, 2) for c in combinations(names, size)]
+    apart = [c for c in candidates if passing and not any(c <= regimes for regimes in passing)]
+    chosen: list[list[str]] = []
+    left = list(failing)
+    while left and len(chosen) < ALTERNATIVES:
+        best = max(apart, key=lambda c: (sum(c <= regimes for regimes in left), -len(c)), default=frozenset[str]())
+        if not any(best <= regimes for regimes in left):
+            break
+        chosen.append(sorted(best))
+        left = [regimes for regimes in left if not best <= regimes]
+    return [] if left else chosen
 
 
 def only_when(failing: Sequence[frozenset[str]], passing: Sequence[frozenset[str]]) -> list[str]:

@@ -6,14 +6,23 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from stepgauge.properties.gauge.checks.options import PROBLEMS, TRAINING_PROBLEMS, Options
 from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
 from stepgauge.properties.gauge.problems.expansion import expand
-from stepgauge.properties.gauge.problems.problem import Problem
-from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup, Recipe, Shape
+from stepgauge.properties.gauge.problems.problem import Dtype, Problem, in_bfloat16
+from stepgauge.properties.gauge.problems.recipe import (
+    Hyperparameters,
+    LayerRecipe,
+    ParameterGroup,
+    Recipe,
+    Shape,
+    in_float32,
+)
 from stepgauge.properties.gauge.problems.regimes import GROUPED, LINEAR, SAME
 from stepgauge.properties.gauge.problems.training import as_in_training, focus_of, movable
-from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.targets.base import Support, Target
 from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import Array, Convolution
 from stepgauge.reference.layers import same_padding
@@ -22,6 +31,9 @@ Absent = Mapping[int, tuple[int, ...]]
 NEVER: Absent = MappingProxyType({})
 NOTHING: Hyperparameters = MappingProxyType({})
 SHAPES: tuple[Shape, ...] = ((2, 3, 2, 2), (4, 3), (5,))  # a small bench: one parameter of each common dimension
+
+INVISIBLE, VISIBLE = 2.0**-30, 2.0**-18  # of a value, in float32
+PRECISIONS: tuple[Dtype, ...] = ("float64", "float32", "bfloat16")  # from the finest
 
 # Kinds of layers that a target of a rule that looks at layers may lack; checks of conventions ask for each.
 OPTIONAL_LAYERS = {
@@ -41,6 +53,28 @@ class Context:
     def __init__(self, target: Target, options: Options) -> None:
         self.target, self.options = target, options
         self._validate()
+        self.target = target.in_dtype(self._precision())
+
+    @property
+    def dtype(self) -> Dtype:
+        """The precision that decides."""
+        return self.target.dtype
+
+    def _precision(self) -> Dtype:
+        """The precision that is asked for, else the finest that the target steps.
+
+        Raises:
+            UsageError: the target has no such precision.
+        """
+        asked = self.options.dtype
+        if asked == "bfloat16" and Support.TORCH not in self.target.supports:
+            raise UsageError(
+                f"--dtype bfloat16: {self.target.name} steps arrays of NumPy, which has float32 and float64"
+            )
+        if asked:
+            return asked
+        steppable = (dtype for dtype in PRECISIONS if self._refusal(target=self.target.in_dtype(dtype)) is None)
+        return next(steppable, "float64")
 
     def _validate(self) -> None:
         """Refuse options that nobody can follow, or that ask for what the rule does not have.
@@ -124,8 +158,20 @@ class Context:
             if regime != GROUPED or record.takes_groups:
                 yield regime, {}, (layer,)
 
-    def _refusal(self, changes: Hyperparameters = NOTHING, layers: Sequence[LayerRecipe] = ()) -> str | None:
+    def _refusal(
+        self, changes: Hyperparameters = NOTHING, layers: Sequence[LayerRecipe] = (), target: Target | None = None
+    ) -> str | None:
         """What the target raises with these hyperparameters or layers, over two steps; None if nothing."""
+        problem = self._trial(changes, layers)
+        try:
+            if problem is not None:
+                (target or self.target).run(problem)
+        except (TargetError, StepError) as refusal:
+            return str(refusal)
+        return None
+
+    def _trial(self, changes: Hyperparameters = NOTHING, layers: Sequence[LayerRecipe] = ()) -> Problem | None:
+        """Two steps of a matrix beside layers, lively hyperparameters but for `changes`; None if no rule has them."""
         record = self.target.record
         lively = {n: record.hyperparameter(n).lively for n in record.hyperparameter_names()}
         chosen = {**record.neutral(), **{n: v for n, v in lively.items() if v is not None}, **self.target.pinned}
@@ -133,13 +179,30 @@ class Context:
         count = sum(len(layer.shapes) for layer in layers) + 1
         try:
             group = ParameterGroup(record(**chosen).hyperparameters(), tuple(range(count)))
-            recipe = Recipe(self.target.rule, (group,), ((2, 3),), steps=2, layers=tuple(layers))
-            self.target.run(expand(recipe))
         except ValueError:  # the rule itself refuses that beside what is set
             return None
-        except (TargetError, StepError) as refusal:
-            return str(refusal)
-        return None
+        return expand(Recipe(self.target.rule, (group,), ((2, 3),), steps=2, layers=tuple(layers)))
+
+    @cached_property
+    def rounded(self) -> tuple[str, ...]:
+        """The hyperparameters that the target rounds to float32, as it does by keeping them in such tensors.
+
+        Told by two values that only float64 tells apart: nothing moves otherwise, and a little farther apart all does.
+        """
+        if self.dtype != "float64":
+            return ()
+        return tuple(name for name in self.target.record.hyperparameter_names() if self._is_rounded(name))
+
+    def _is_rounded(self, name: str) -> bool:
+        value = self.target.record.hyperparameter(name).lively
+        if name in self.fixed or not isinstance(value, float) or value == 0:
+            return False
+        trials = [self._trial({name: value * (1 + nudge)}) for nudge in (0.0, INVISIBLE, VISIBLE)]
+        try:
+            plain, near, far = (self.target.run(trial) for trial in trials if trial is not None)
+        except (ValueError, TargetError, StepError):
+            return False
+        return np.array_equal(plain, near) and not np.array_equal(plain, far)
 
     def lively(self, *, options: bool) -> Hyperparameters:
         """Hyperparameters under which every part of the rule matters, its switches all on or all off.
@@ -194,11 +257,16 @@ class Context:
             seed=self.options.seed,
             layers=tuple(layers),
         )
-        return expand(recipe)
+        return self.expanded(recipe)
+
+    def expanded(self, recipe: Recipe) -> Problem:
+        """The problem of a recipe, in numbers that the precision has, and hyperparameters that are not rounded."""
+        problem = expand(in_float32(recipe, self.rounded) if self.rounded else recipe)
+        return in_bfloat16(problem) if self.dtype == "bfloat16" else problem
 
     def allowance(self, problem: Problem) -> Array:
-        """How far rounding may move a legal trajectory of this problem in float64, shape (steps, size)."""
-        return allowance(problem)
+        """How far rounding may move a legal trajectory of this problem, shape (steps, size)."""
+        return allowance(problem, self.dtype)
 
     def pools(self, problem: Problem) -> bool:
         """Whether the step of a parameter may depend on the gradients of others."""
@@ -237,9 +305,9 @@ class Context:
         names = [name for name in movable(rule) if name in self.target.schedulable and name not in self.fixed]
         count, seed = TRAINING_PROBLEMS[self.options.level], self.options.seed if seed is None else seed
         recipes = self.recipes(count, foci={"training": focus_of(rule)}, seed=seed)
-        return [expand(as_in_training(recipe, names, self.fixed, k)) for k, recipe in enumerate(recipes)]
+        return [self.expanded(as_in_training(recipe, names, self.fixed, k)) for k, recipe in enumerate(recipes)]
 
     def problems(self, per_focus: int | None = None, **constraints: Any) -> list[Problem]:
         """Problems for this target: `per_focus` of every focus, or as many as the level says."""
         count = PROBLEMS[self.options.level] if per_focus is None else per_focus
-        return [expand(recipe) for recipe in self.recipes(count, **constraints)]
+        return [self.expanded(recipe) for recipe in self.recipes(count, **constraints)]

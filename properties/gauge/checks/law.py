@@ -56,6 +56,8 @@ def law(
     def made(body: Body) -> Callable[[Target], None]:
         @wraps(body)
         def run(context: Context) -> Finding | None:
+            if context.dtype != "float64":
+                raise NotApplicable(f"asked in float64 alone, and the target is compared in {context.dtype}")
             _require(context, where or {}, varies)
             try:
                 if gradients is None:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from stepgauge.properties.gauge.problems.problem import Dtype
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters
 
 Level = Literal["quick", "standard", "deep"]
 LEVELS: tuple[Level, ...] = get_args(Level)
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 # Problems of each focus, and of each law.
 PROBLEMS: Mapping[Level, int] = {"quick": 2, "standard": 10, "deep": 60}
@@ -27,3 +29,4 @@ class Options:
     only: str = "*"
     skip: str = ""
     diagnosis: bool = True  # whether the cause of a divergence is sought
+    dtype: Dtype | Literal[""] = ""  # that decides; if empty, the finest that the target steps

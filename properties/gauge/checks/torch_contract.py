@@ -2,25 +2,30 @@
 
 import copy
 import io
+import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import shares_of
+from stepgauge.properties.gauge.checks.comparison import shares_of, worst_of
 from stepgauge.properties.gauge.checks.context import NEVER, Absent, Context
 from stepgauge.properties.gauge.checks.registry import check
 from stepgauge.properties.gauge.checks.results import NO_NUMBER, Failed, NotApplicable
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, describe
+from stepgauge.properties.gauge.problems.problem import flatten
 from stepgauge.properties.gauge.problems.recipe import LayerRecipe, ParameterGroup
-from stepgauge.properties.gauge.targets.base import Subject, Support, quiet
-from stepgauge.reference import Array, Convolution
+from stepgauge.properties.gauge.targets.base import NO_RULE, Subject, Support, quiet
+from stepgauge.reference import Array, Convolution, driver
 
 LAYER = LayerRecipe(3, 2, (3, 3), Convolution((2, 2)))  # stands for the first parameter where the rule sees layers
 STEPS = 6
 COUNTED = 300  # past 256, where a counter in bfloat16 stops
+LATE = 2**24  # steps, beyond which float32 has no odd numbers
+SCALARS_IN_FLOAT32 = 2.0**-10  # of a step: compiled, torch counts in float32, where 1 - 0.999**t keeps 13 bits
 COARSE = 64 * 2.0**-9  # of a parameter and its way: 64 roundoffs of bfloat16, in which state may be kept, too
 
 
@@ -75,6 +80,13 @@ class Bench:
         groups = (everything._replace(members=tuple(first)), ParameterGroup(slower, (last,)))
         other = copy.copy(self)
         other.problem = replace(self.problem, groups=groups, recipe=None)
+        return other
+
+    def with_equal_shapes(self) -> "Bench":
+        """The same over parameters that only their places tell apart."""
+        other = copy.copy(self)
+        layers = (LAYER,) if self.problem.layers else ()
+        other.problem = self.context.small((self.context.shapes[1],) * 3, layers, steps=STEPS)
         return other
 
     def scheduled(self) -> "Bench":
@@ -256,6 +268,84 @@ def _counters(optimizer: Any) -> Iterator[float]:
     for fields in getattr(optimizer, "state", {}).values():
         if isinstance(fields, Mapping) and "step" in fields:
             yield float(fields["step"])
+
+
+@contract("contract/compiled")
+def compiled(bench: Bench) -> None:
+    """Under torch.compile it steps as it does without: each parameter of one shape, and each group, by its own state.
+
+    Asked from the standard level on, with the backend that only traces.
+    """
+    import torch
+
+    if bench.context.options.level == "quick":
+        raise NotApplicable("compiling takes seconds: asked from the standard level on")
+    alike = bench.with_equal_shapes()
+    with suppress(NotApplicable):  # not everything has an lr in its groups
+        alike = alike.in_groups()
+    plain, traced = alike.run(), alike.run()
+    torch.compiler.reset()  # what others have compiled counts against the limit on recompilations
+    step = torch.compile(traced.optimizer.step, backend="eager")
+    for t in range(STEPS):
+        before = [p.detach().clone() for p in plain.params]
+        for run in (plain, traced):
+            alike.feed(run, t)
+        plain.optimizer.step()
+        with _no_logging():
+            step()  # type: ignore[no-untyped-call]  # torch's
+        for p, q, start in zip(traced.params, plain.params, before, strict=True):
+            error, way = (float((x.detach() - q.detach()).abs().max()) for x in (p, start))
+            if not error <= SCALARS_IN_FLOAT32 * way:
+                raise Failed(f"compiled, it is off by {error:.2g} after step {t + 1}", error, SCALARS_IN_FLOAT32 * way)
+
+
+@contract("contract/late-steps")
+def late_steps(bench: Bench) -> None:
+    """Loaded at step 2**24, beyond what small integers and float32 count, it goes on as the rule does there."""
+    if bench.target.rule == NO_RULE or "step" not in bench.target.record.State._fields or bench.problem.layers:
+        raise NotApplicable("there is no rule that counts steps of parameters by themselves")
+    run = bench.run()
+    bench.train(run, range(STEPS // 2))
+    late = copy.deepcopy(run.optimizer.state_dict())
+    counters = [fields for fields in [*late["state"].values(), *late["param_groups"]] if "step" in fields]
+    if not counters:
+        raise NotApplicable("keeps no counter under the name step")
+    for fields in counters:
+        fields["step"] = fields["step"] * 0 + LATE
+    fresh = bench.run(run.params)
+    fresh.optimizer.load_state_dict(late)
+    bench.train(fresh, range(STEPS // 2, STEPS))
+    got = np.concatenate([p.detach().cpu().double().numpy().ravel() for p in fresh.params])
+    worst = min(
+        worst_of(got, _late_reference(bench, dialect), 2 * bench.context.allowance(bench.problem)[-1])
+        for dialect in bench.context.dialects
+    )
+    if worst.share > 1:
+        message = f"loaded at step {LATE}, it is off by {worst.error:.2g}"
+        raise Failed(message, worst.error, worst.allowed)
+
+
+def _late_reference(bench: Bench, dialect: str) -> Array:
+    """The parameters of the rule after a run whose counters are moved half-way."""
+    problem = bench.problem
+    groups = problem.rule_groups(bench.target.record, dialect)
+    params, states = list(problem.initial), driver.init(groups, problem.initial)
+    for t, grads in enumerate(problem.gradients):
+        if t == STEPS // 2:
+            states = [state._replace(step=LATE) for state in states]
+        params, states = driver.step(groups, params, list(grads), states, maximize=problem.maximize)
+    return flatten(params)
+
+
+@contextmanager
+def _no_logging() -> Iterator[None]:
+    """What the compiler has to say of a stranger's step is not ours to show."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contract("contract/mixed-dtypes")

@@ -10,7 +10,6 @@ from stepgauge.properties.gauge.checks.options import LONG_STEPS, Level
 from stepgauge.properties.gauge.checks.registry import check
 from stepgauge.properties.gauge.checks.results import Finding, NotApplicable
 from stepgauge.properties.gauge.errors import UsageError
-from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup, Shape
 from stepgauge.properties.gauge.targets.base import Target
@@ -37,13 +36,27 @@ def _compare(context: Context, problems: Sequence[Problem], dtype: str, target: 
 @check("trajectory/float64")
 def float64(context: Context) -> Finding:
     """In float64, the parameters follow the rule on problems from every regime. This decides."""
+    _require(context, "float64")
     return _compare(context, context.problems(), "float64")
 
 
 @check("trajectory/float32")
 def float32(context: Context) -> Finding:
     """In float32, the parameters follow the rule within float32's own rounding."""
+    _require(context, "float64", "float32")
     return _compare(context, context.problems(), "float32")
+
+
+@check("trajectory/bfloat16")
+def bfloat16(context: Context) -> Finding:
+    """In bfloat16, if that is asked for or all that it steps, the target follows the rule within its rounding."""
+    _require(context, "bfloat16")
+    return _compare(context, context.problems(), "bfloat16")
+
+
+def _require(context: Context, *dtypes: str) -> None:
+    if context.dtype not in dtypes:
+        raise NotApplicable(f"compared in {context.dtype}")
 
 
 @check("trajectory/defaults")
@@ -54,14 +67,14 @@ def defaults(context: Context) -> Finding:
         problems = context.problems(2, fixed={**kept, **context.fixed}, only={"random", "mixed", "rows", "tiny"})
     except UsageError as error:
         raise NotApplicable("its defaults are hyperparameters that the rule does not allow") from error
-    outcomes = [*_compare(context, problems, "float64", without(context.target, kept)).outcomes]
+    outcomes = [*_compare(context, problems, context.dtype, without(context.target, kept)).outcomes]
     for name, value in kept.items():  # a default may depend on what else is given
         others = {**context.lively(options=False), name: value, **context.fixed}
         try:
             problems = context.problems(1, fixed=others, only={"random"})
         except UsageError:  # which goes with no other values
             continue
-        outcomes += _compare(context, problems, "float64", without(context.target, [name])).outcomes
+        outcomes += _compare(context, problems, context.dtype, without(context.target, [name])).outcomes
     return Finding(outcomes=outcomes)
 
 
@@ -77,7 +90,7 @@ def training(context: Context) -> Finding:
     """As in training, it follows the rule: schedulers move hyperparameters, lr is 0 at first or in between,
     and gradients arrive in the memory of those before.
     """
-    return _compare(context, context.training_problems(), "float64")
+    return _compare(context, context.training_problems(), context.dtype)
 
 
 @check("trajectory/large")
@@ -90,8 +103,8 @@ def large(context: Context) -> Finding:
     problems = []
     for shapes in LARGE_SHAPES[context.options.level]:
         whole = ParameterGroup(recipe.groups[0].hyperparameters, tuple(range(len(shapes))))
-        problems.append(expand(replace(few, groups=(whole,), shapes=shapes)))
-    return _compare(context, problems, "float64")
+        problems.append(context.expanded(replace(few, groups=(whole,), shapes=shapes)))
+    return _compare(context, problems, context.dtype)
 
 
 @check("trajectory/forms")
@@ -103,7 +116,7 @@ def forms(context: Context) -> Finding:
     problems = context.problems(1, only=FORM_FOCI)
     outcomes: list[Outcome] = []
     for form, value in offered:
-        compared = _compare(context, problems, "float64", context.target.in_form(form, value)).outcomes
+        compared = _compare(context, problems, context.dtype, context.target.in_form(form, value)).outcomes
         outcomes += [_in_form(outcome, f"{form}={value}") for outcome in compared]
     return Finding(outcomes=outcomes)
 
@@ -119,7 +132,8 @@ def _in_form(outcome: Outcome, form: str) -> Outcome:
 def long(context: Context) -> Finding:
     """Over many steps, with everything on, and fewer with the options off, nothing is reset, saturates or overflows."""
     problems = [_lengthened(context, options) for options in (True, False)]
-    outcomes = [o for dtype in ("float64", "float32") for o in _compare(context, problems, dtype).outcomes]
+    dtypes = ("float64", "float32") if context.dtype == "float64" else (context.dtype,)
+    outcomes = [o for dtype in dtypes for o in _compare(context, problems, dtype).outcomes]
     return Finding(outcomes=outcomes)
 
 
@@ -135,4 +149,4 @@ def _lengthened(context: Context, options: bool) -> Problem:
         steps=steps // (4 if recipe.layers else 1),  # theirs take ten times as long
     )
     settings = ParameterGroup(recipe.groups[0].hyperparameters, tuple(range(len(lengthened.all_shapes))))
-    return expand(replace(lengthened, groups=(settings,)))
+    return context.expanded(replace(lengthened, groups=(settings,)))

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepgauge.properties.gauge.checks.options import LEVELS
+from stepgauge.properties.gauge.checks.options import DTYPES, LEVELS
 from stepgauge.properties.gauge.command_line.arguments import (
     add_rename,
     assignment,
@@ -52,6 +52,12 @@ def add(commands: Any) -> None:
     add_rename(check)
     check.add_argument("--level", choices=LEVELS, default="standard", help="how many problems")
     check.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where torch targets run")
+    check.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="",
+        help="the precision that decides (default: the finest that a target steps)",
+    )
     check.add_argument("--only", action="append", default=[], metavar="GLOB", help="run only the checks that match")
     check.add_argument("--skip", action="append", default=[], metavar="GLOB", help="leave out the checks that match")
     check.add_argument("--strict", action="store_true", help="exit 1 for any failed check, of whatever category")
@@ -155,7 +161,9 @@ def _examine(text: str, chosen: argparse.Namespace, progress: Callable[[str], No
     from stepgauge.properties.gauge.verdicts.report import failed
 
     only, skip = ",".join(chosen.only) or "*", ",".join(chosen.skip)
-    options = Options(chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), only, skip, chosen.diagnosis)
+    options = Options(
+        chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), only, skip, chosen.diagnosis, chosen.dtype
+    )
     try:
         return report_on(text, chosen.rule, options, dict(chosen.rename), chosen.device, progress)
     except UsageError as error:

@@ -5,11 +5,13 @@ Each kind of conduct tells what it would change in a failing run, and whether th
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
 from stepgauge.properties.gauge.diagnosis.failing_run import FailingRun
 from stepgauge.properties.gauge.problems.problem import Problem
+from stepgauge.reference import Array
 
 TINY_RATE = 1e-3  # in place of a rate of 0, to see whether it is the 0
 
@@ -28,6 +30,34 @@ def conducts_of(problem: Problem, moved: Sequence[str]) -> Iterator[Conduct]:
     for count in range(1, len(moved) + 1):
         for names in combinations(moved, count):
             yield _reads_once(*names)
+    if len(set(problem.schedule)) > 1:
+        yield Conduct(
+            "it reads lr in its first step, and not in later ones",
+            "lr as param_groups have it now",
+            "lr as it was in the first step",
+            lambda run: run.is_reference_on(_rescheduled(run.problem, lambda _: 0)),
+        )
+        yield Conduct(
+            "it steps with the lr of the step before",
+            "lr as param_groups have it now",
+            "lr as it was in the step before",
+            lambda run: run.is_reference_on(_rescheduled(run.problem, lambda t: max(t - 1, 0))),
+        )
+    if len(problem.groups) > 1:
+        for place, of in (("first", 0), ("last", -1)):
+            yield Conduct(
+                f"it steps every group with the hyperparameters of the {place}",
+                "the group's own hyperparameters",
+                f"the hyperparameters of the {place} group",
+                partial(_steps_all_groups_as, of=of),
+            )
+    if any(g is None for grads in problem.gradients for g in grads):
+        yield Conduct(
+            "where there is no gradient, it steps again with the one before",
+            "no gradient, no step",
+            "the gradient of an earlier step",
+            lambda run: run.is_reference_on(_refilled(run.problem)),
+        )
     if problem.in_place:
         yield Conduct(
             "it keeps the caller's gradient as its state: it is right where gradients arrive in fresh memory",
@@ -42,6 +72,27 @@ def conducts_of(problem: Problem, moved: Sequence[str]) -> Iterator[Conduct]:
             "lr = 0 is a case of its own",
             _fails_at_zero_rate,
         )
+
+
+def ignoring(runs: Sequence[FailingRun]) -> Iterator[Conduct]:
+    """Whether options are accepted and change nothing, on whichever failing run; several are one conduct."""
+    ignored = [name for name in sorted(runs[0].target.defaults) if _is_ignored(name, runs)]
+    if not ignored:
+        return
+    defaults = {name: runs[0].target.defaults[name] for name in ignored}
+    said = ", ".join(ignored)
+    yield Conduct(
+        f"{said} is accepted and changes nothing" if len(ignored) == 1 else f"{said} are accepted and change nothing",
+        f"{said} as given",
+        ", ".join(f"{name}={value}" for name, value in defaults.items()) + ", whatever is given",
+        lambda run: run.is_reference_on(run.problem_with(defaults) or run.problem),
+    )
+
+
+def _is_ignored(name: str, runs: Sequence[FailingRun]) -> bool:
+    """Whether the target steps alike, to the bit, with an option as given and at its own default."""
+    told = [run.is_moved_by({name: run.target.defaults[name]}) for run in runs]
+    return False in told and True not in told
 
 
 def _reads_once(*names: str) -> Conduct:
@@ -59,6 +110,27 @@ def _reads_once(*names: str) -> Conduct:
 
     name = f"it reads {said} when it is made, and not in each step"
     return Conduct(name, f"{said} as param_groups have it now", f"{said} as it was at first", shows)
+
+
+def _rescheduled(problem: Problem, taken_at: Callable[[int], int]) -> Problem:
+    """The problem with the lr that another step has."""
+    factors = tuple(problem.lr_factor(taken_at(t)) for t in range(len(problem.gradients)))
+    return replace(problem, schedule=factors, recipe=None)
+
+
+def _steps_all_groups_as(run: FailingRun, of: int) -> bool:
+    theirs = run.problem.groups[of].hyperparameters
+    groups = tuple(group._replace(hyperparameters=theirs) for group in run.problem.groups)
+    return run.is_reference_on(replace(run.problem, groups=groups, recipe=None))
+
+
+def _refilled(problem: Problem) -> Problem:
+    """The problem with the latest gradient wherever one is absent that was there before."""
+    gradients: list[list[Array | None]] = []
+    for grads in problem.gradients:
+        before = gradients[-1] if gradients else [None] * len(grads)
+        gradients.append([earlier if g is None else g for g, earlier in zip(grads, before, strict=True)])
+    return replace(problem, gradients=gradients, recipe=None)
 
 
 def _keeps_the_gradient(run: FailingRun) -> bool:

@@ -1,19 +1,20 @@
 """Failing runs: what a target computes where it diverges, and whether a text, a rule or a precision explains it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import compare, worst_of
+from stepgauge.properties.gauge.checks.comparison import binding_steps, compare, worst_of
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource
+from stepgauge.properties.gauge.errors import StepError, TargetError
 from stepgauge.properties.gauge.problems.problem import Problem, distance, trajectory
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.tolerance.envelope import FACTOR, ROUNDOFF, envelopes
-from stepgauge.reference import RULES, Array
+from stepgauge.reference import RULES, Array, Rule
 
 
 class Precision(NamedTuple):
@@ -42,7 +43,8 @@ class FailingRun:
         with np.errstate(all="ignore"):
             apart = distance(self.got, nominal.centre)
             near = 64 * allowed + 1e-7 * np.abs(self.got - start)
-            self.near = np.where(apart > allowed, np.fmin(near, apart / 8), near)
+            near = np.where(apart > allowed, np.fmin(near, apart / 8), near)
+        self.near = np.where(np.isfinite(near), near, 0.0)  # NaN is near NaN alone
 
     def agrees(self, source: EditableSource, groups: Sequence[Any]) -> bool:
         """Whether the text, as it stands, computes about what the target does; coarsely, but quickly."""
@@ -56,18 +58,23 @@ class FailingRun:
     def confirms(self, source: EditableSource, edits: Sequence[Edit]) -> bool:
         """Whether the target is within what rounding may do to the edited text."""
         for envelope in source.envelopes(self.problem, self.dialect, edits, self.dtype):
-            allowed = envelope.allowed(self.dtype)
-            fits = worst_of(self.got, envelope.centre, allowed).share <= 1
-            if fits and self._says_something(envelope.centre, allowed):
+            end = binding_steps(envelope.centre)
+            got, centre, allowed = (x[:end] for x in (self.got, envelope.centre, envelope.allowed(self.dtype)))
+            finite = np.isfinite(centre)
+            if not np.array_equal(np.isfinite(got), finite) or not finite.any():
+                continue
+            fits = worst_of(got[finite], centre[finite], allowed[finite]).share <= 1
+            if fits and self._says_something(got, centre, allowed, finite):
                 return True
         return False
 
-    def _says_something(self, centre: Array, allowed: Array) -> bool:
+    def _says_something(self, got: Array, centre: Array, allowed: Array, finite: Array) -> bool:
         """Whether an allowance tells texts apart: one that is not finite, or as large as the way, fits any of them."""
         start = np.concatenate([p.ravel() for p in self.problem.initial])
         with np.errstate(all="ignore"):
-            way = max(float(np.nanmax(np.abs(x - start), initial=0.0)) for x in (self.got, centre))
-        return bool(np.isfinite(allowed).all()) and float(np.max(allowed, initial=0.0)) < way
+            way = max(float(np.max(np.abs(x - start)[finite], initial=0.0)) for x in (got, centre))
+        bounded = np.isfinite(allowed[finite])
+        return bool(bounded.all()) and float(np.max(allowed[finite], initial=0.0)) < way
 
     @cached_property
     def diverges(self) -> bool:
@@ -101,6 +108,32 @@ class FailingRun:
         groups = problem.rule_groups(RULES[problem.rule], self.dialect)
         with np.errstate(all="ignore"):
             return self._follows(trajectory(problem, groups))
+
+    def problem_with(self, values: Mapping[str, Any]) -> Problem | None:
+        """The problem with other hyperparameters, and the switches off that do not go with them; None if it is that."""
+        record = RULES[self.problem.rule]
+        groups = []
+        for hyperparameters, members in self.problem.groups:
+            other = {**hyperparameters, **values}
+            for name in (name for name in other if record.is_switch(name) and name not in values):
+                if not _is_legal(record, other):
+                    other[name] = False
+            if not _is_legal(record, other):
+                return None
+            groups.append(ParameterGroup(other, members))
+        changes = tuple(change for change in self.problem.changes if change.name not in values)
+        made = replace(self.problem, groups=tuple(groups), changes=changes, recipe=None)
+        return None if (made.groups, changes) == (self.problem.groups, self.problem.changes) else made
+
+    def is_moved_by(self, values: Mapping[str, Any]) -> bool | None:
+        """Whether the target computes anything else with other hyperparameters; None if these are no others."""
+        other = self.problem_with(values)
+        if other is None:
+            return None
+        try:
+            return not np.array_equal(self.target.run(other, self.dtype), self.got, equal_nan=True)
+        except (TargetError, StepError):
+            return True
 
     def follows_on(self, problem: Problem) -> bool:
         """Whether the target follows the reference on another problem."""
@@ -139,3 +172,11 @@ class FailingRun:
 
         gradients = [list(map(nudged, grads)) for grads in self.problem.gradients]
         return self.target.run(replace(self.problem, gradients=gradients, recipe=None), self.dtype)
+
+
+def _is_legal(record: type[Rule], hyperparameters: Mapping[str, Any]) -> bool:
+    try:
+        record(**hyperparameters)
+    except ValueError:
+        return False
+    return True

@@ -5,6 +5,7 @@ up to the first step in which it leaves the target; what is left is tried on oth
 and the plainest of that on fresh ones, within the edited text's own tolerance. What holds there is a cause.
 """
 
+import ast
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -17,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, compare
+from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, compare, only_when
 from stepgauge.properties.gauge.checks.context import Context
-from stepgauge.properties.gauge.diagnosis.conduct import conducts_of
+from stepgauge.properties.gauge.diagnosis.conduct import conducts_of, ignoring
 from stepgauge.properties.gauge.diagnosis.failing_run import COARSER, FailingRun, Precision
 from stepgauge.properties.gauge.edits.editable_source import (
     DRIVER,
@@ -34,7 +35,6 @@ from stepgauge.properties.gauge.edits.editable_source import (
 from stepgauge.properties.gauge.edits.known_misreadings import Misreading, misreadings_of
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError
 from stepgauge.properties.gauge.problems.drawing import problems_of
-from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.foci import foci_of
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import Recipe
@@ -45,7 +45,10 @@ from stepgauge.reference import RULES
 
 RUNS = 12  # failing problems, beside the smallest, that an edit has to explain
 TRIED = 12  # of the edits that explain most
-PAIRED = 1  # of them, that a second edit is sought for
+PAIRED = 2  # of them, that a second edit is sought for
+PEELING = 4  # suspects that are tried for each of them
+PEELED = 3  # causes, each of what those before leave unexplained
+ALIKE = 2  # failing runs that a cause of some of them has to explain
 MOSTLY = 0.75  # of the failing runs: the target may branch, and rounding decides what a singular text computes
 SEED = 7919  # apart from what any user chooses
 
@@ -120,13 +123,14 @@ class Search:
                 break
         if kin:  # an edit says where the other rule is another one
             return replace(cause, name=kin.name) if cause else kin
-        return (
-            cause
-            or self._coarse(found)
-            or self._first_cause(found, self._pairs(singles))
-            or self._first_cause(found, singles, MOSTLY)
-            or self._guess(found, singles)
-        )
+        cause = cause or self._coarse(found) or self._first_cause(found, self._pairs(singles))
+        if cause:
+            return cause
+        peeled = self._peeled(found, singles)
+        if peeled and not peeled.unexplained:
+            return peeled
+        mostly = self._conduct(found, first, MOSTLY) or self._first_cause(found, singles, MOSTLY)
+        return mostly or peeled or self._guess(found, singles)
 
     def _singles(self, first: FailingRun) -> Iterator[list[Misreading]]:
         """What agrees with the target on the smallest problem: the known misreadings first, which are few."""
@@ -174,18 +178,57 @@ class Search:
                         return cause
         return None
 
-    def _conduct(self, found: Diagnosis, first: FailingRun) -> Diagnosis | None:
-        """What the target does around the rule's text, if that explains it."""
+    def _conduct(self, found: Diagnosis, first: FailingRun, share: float = 1.0) -> Diagnosis | None:
+        """What the target does around the rule's text, if that explains this share of the failing runs."""
         problems = [run.problem for run in self.failing_runs]
         moved = dict.fromkeys(change.name for problem in problems for change in problem.changes)
         scheduled = ["lr"] if any(len(set(problem.schedule)) > 1 for problem in problems) else []
-        for conduct in conducts_of(first.problem, [*scheduled, *moved]):
+        for conduct in (*ignoring(self.failing_runs), *conducts_of(first.problem, [*scheduled, *moved])):
             if conduct.shows(first):
                 hunk = Hunk(short(DRIVER), 1, conduct.before, conduct.after)
-                cause = self._proved(found, Theory([hunk], conduct.name, "", conduct.shows, conduct.shows))
+                cause = self._proved(found, Theory([hunk], conduct.name, "", conduct.shows, conduct.shows), share)
                 if cause:
                     return cause
         return None
+
+    def _peeled(self, found: Diagnosis, singles: Sequence[Misreading]) -> Diagnosis | None:
+        """Causes of some of the divergences each, one after the other, of what those before leave unexplained."""
+        left, causes, suspects, last = list(self.failing_runs), list[Diagnosis](), list(singles), None
+        while left and len(causes) < PEELED:
+            ranked = sorted(suspects, key=lambda s: -sum(self._agrees(run, s.edits) for run in left))
+            peeled = next((p for s in ranked[:PEELING] if (p := self._cause_of_some(found, s, left))), None)
+            if peeled is None:
+                break
+            last, cause = peeled
+            causes.append(cause)
+            left = [run for run in left if not self._explains(run, last.edits)]
+            if left:
+                suspects = [*misreadings_of(self.source), *self._edits(left[0], self.source.own)]
+                suspects += self._edits(left[0], self.source.own, last)
+        if not causes:
+            return None
+        return replace(causes[0], others=causes[1:], unexplained=len(left))
+
+    def _cause_of_some(
+        self, found: Diagnosis, suspect: Misreading, left: Sequence[FailingRun]
+    ) -> tuple[Misreading, Diagnosis] | None:
+        """The suspect as the cause of some of the divergences, if it is confirmed in the regimes that these share."""
+        theory = self._theory(suspect)
+        explained = [run for run in left if theory.explains(run)]
+        if len(explained) < ALIKE:
+            return None
+        others = [run.problem.regimes for run in self.failing_runs if run not in explained]
+        where = only_when([run.problem.regimes for run in explained], others)
+        confirmed = missed = 0
+        for fresh in self._fresh():
+            if confirmed >= CONFIRMATIONS or missed > confirmed:
+                break
+            if fresh.diverges and fresh.problem.regimes.issuperset(where):
+                holds = theory.confirms(fresh)
+                confirmed, missed = confirmed + holds, missed + (not holds)
+        if confirmed < CONFIRMATIONS:
+            return None
+        return suspect, replace(theory.diagnosed(found, len(explained), confirmed), where=where)
 
     def _coarse(self, found: Diagnosis) -> Diagnosis | None:
         """A coarser precision, if the target rounds to it somewhere and computes the rule but for that."""
@@ -216,7 +259,7 @@ class Search:
         explained = {suspect: self._explained(suspect) for suspect in suspects}
         most = max(explained.values(), default=0)
         plausible = [suspect for suspect in suspects if 2 * explained[suspect] >= most]
-        return sorted(plausible, key=lambda s: (-explained[s], not s.name, self._cost(s.edits)))
+        return sorted(plausible, key=lambda s: (-explained[s], not s.name, _negates(s), self._cost(s.edits)))
 
     def _explained(self, suspect: Misreading) -> int:
         if suspect not in self.scores:
@@ -224,30 +267,40 @@ class Search:
         return self.scores[suspect]
 
     def _pairs(self, singles: Sequence[Misreading]) -> list[Misreading]:
-        """The best edits, if they are plausible by themselves, with a second one for what they leave unexplained."""
+        """The best edits, each with a second one for what it leaves unexplained.
+
+        What explains the smallest problem may explain no other: there the lesser of two faults shows alone.
+        """
         pairs: list[Misreading] = []
         for single in singles[:PAIRED]:
-            if 4 * self._explained(single) < len(self.failing_runs):
-                break
             unexplained = [run for run in self.failing_runs if not self._agrees(run, single.edits)]
             if unexplained:
+                pairs += [pair for pair in self._known_beside(single) if self._agrees(unexplained[0], pair.edits)]
                 pairs += self._edits(unexplained[0], self.source.pieces, single)
         return self._ranked(pairs)
+
+    def _known_beside(self, single: Misreading) -> Iterator[Misreading]:
+        """Known misreadings of other functions, beside an edit."""
+        edited = {edit.piece for edit in single.edits}
+        for known in misreadings_of(self.source):
+            if edited.isdisjoint(edit.piece for edit in known.edits):
+                name = f"{single.name}, and {known.name}" if single.name else known.name
+                yield Misreading((*single.edits, *known.edits), name, known.link)
 
     def _smallest(self, problem: Problem) -> Problem:
         assert problem.recipe is not None
 
         def fails(recipe: Recipe) -> bool:
             try:
-                outcome = self._compare(expand(recipe))
+                outcome = self._compare(self.context.expanded(recipe))
             except (TypeError, ValueError):  # not every combination of the simpler parts is a problem
                 return False
             return not outcome.ambiguous and self.dialect in outcome.divergences
 
         small = shrink(problem.recipe, self.context.fixed, fails)
-        place = self._compare(expand(small)).divergences.get(self.dialect)
+        place = self._compare(self.context.expanded(small)).divergences.get(self.dialect)
         ended = replace(small, steps=place.step if place else small.steps)
-        return expand(ended if fails(ended) else small)
+        return self.context.expanded(ended if fails(ended) else small)
 
     def _compare(self, problem: Problem) -> Outcome:
         return compare(self.context.target, problem, self.dtype, (self.dialect,))
@@ -351,9 +404,14 @@ class Search:
         if any(o.problem.changes or o.problem.in_place for o in self.failing):
             yield from self.context.training_problems(seed)
         draw = partial(problems_of, target.rule, fixed=self.context.fixed, maximize=target.takes_maximize)
-        yield from map(expand, draw(1, seed))
+        yield from map(self.context.expanded, draw(1, seed))
         for k, each in enumerate((4, 8, 16, 32), 1):
-            yield from map(expand, draw(each, seed + k, only=often))
+            yield from map(self.context.expanded, draw(each, seed + k, only=often))
+
+
+def _negates(suspect: Misreading) -> bool:
+    """Whether an edit only turns a sign, which may be right by turning an order: nobody writes that."""
+    return any(isinstance(e.change.new, ast.UnaryOp) and isinstance(e.change.new.op, ast.USub) for e in suspect.edits)
 
 
 def values_at(source: EditableSource, problem: Problem, dialect: str, divergence: Divergence) -> dict[str, Any]:

@@ -302,7 +302,22 @@ def scope_of(function: ast.FunctionDef, owner: type | None) -> Scope:
     unpacked = [name for name in assigned if name in aliases]
     assignments = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
     definitions = {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in assignments}
-    return Scope(_unique(values), _unique([*unpacked, *numbers]), _steps(assignments), definitions)
+    return Scope(
+        _unique(values), _unique([*unpacked, *numbers]), _steps(assignments), definitions, _kept(function, owner)
+    )
+
+
+def _kept(function: ast.FunctionDef, owner: Any) -> dict[str, str]:
+    """The variables that a function stores whole, and their fields; none if the state counts no steps."""
+    fields_of = getattr(getattr(owner, "State", None), "_fields", ())
+    if "step" not in fields_of:
+        return {}
+    found: dict[str, str] = {}
+    for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+        if ast.unparse(call.func) == f"{SELF}.State" and len(call.args) == len(fields_of):
+            stored = zip(call.args, fields_of, strict=True)
+            found |= {x.id: name for x, name in stored if isinstance(x, ast.Name) and name != "step"}
+    return found
 
 
 def _unique(names: Iterable[str]) -> list[str]:

@@ -36,6 +36,7 @@ NEGATIONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
 SYMMETRIC = ("np.maximum", "np.minimum")
 SHAPED = ("np.zeros_like", "np.ones_like")  # only the shape of their argument matters
 FIXED_EPS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-10, 1e-12, 1e-15, 1e-16)  # that somebody may have fixed
+COMMON = (0.9, 0.99, 0.999)  # weights that everybody takes
 SIMILAR = (
     ("max", "mean", "min", "sum", "median"),
     ("maximum", "minimum", "add"),
@@ -48,13 +49,15 @@ SIMILAR = (
 class Scope:
     """What can be named in a function: values of any kind, and those of them that are numbers rather than arrays.
 
-    `steps` are what it computes on its way, each a part of what it assigns; `definitions` what each variable is.
+    `steps` are what it computes on its way, each a part of what it assigns; `definitions` what each variable is. `kept`
+    are the variables that are stored, and the fields of a state with a counter that they are stored in.
     """
 
     values: Sequence[str]
     scalars: Sequence[str]
     steps: Sequence[str] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +118,7 @@ def operators(node: ast.expr, _: Place) -> Nodes:
                 yield ast.BinOp(node.left, op(), node.right)
         if isinstance(node.op, ast.Add):  # sqrt(v) + eps is also written as maximum(sqrt(v), eps)
             yield _numpy("maximum", node.left, node.right)
+            yield _parsed(f"1 / (1 / ({ast.unparse(node.left)}) + {ast.unparse(node.right)})")  # a reciprocal root
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
         yield ast.BinOp(node.left, ast.Mult(), node.right)
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
@@ -162,6 +166,8 @@ def parts(node: ast.expr, place: Place) -> Nodes:
         for argument in node.args:
             if not isinstance(argument, ast.Lambda):  # a function is not what comes of calling it
                 yield argument
+        if ast.unparse(node.func) == "np.clip":
+            yield from (_numpy("maximum", *node.args[:2]), _numpy("minimum", node.args[0], node.args[2]))
     elif isinstance(node, (ast.Tuple, ast.List)) and isinstance(place.parent, (ast.For, ast.comprehension)):
         # Of what a loop goes over, something may be forgotten; of other tuples it would not fit what they go into.
         for left_out in node.elts:
@@ -258,6 +264,8 @@ def constants(node: ast.expr, place: Place) -> Nodes:
             yield ast.UnaryOp(ast.USub(), node)
     elif isinstance(node, (ast.Compare, ast.BoolOp)):
         yield from (ast.Constant(value=True), ast.Constant(value=False))
+    elif isinstance(node, ast.Call) and STEPS in _names_in(node) and ast.unparse(node.func).startswith(f"{SELF}."):
+        yield from map(ast.Constant, COMMON)  # in place of a schedule
 
 
 def names(node: ast.expr, place: Place) -> Nodes:
@@ -268,6 +276,10 @@ def names(node: ast.expr, place: Place) -> Nodes:
     for value in place.scope.values:
         yield _parsed(value)
     yield from (ast.Constant(0), ast.Constant(1))
+    if name in place.scope.kept and not place.is_whole:  # remembered from the step before, but for the first
+        yield _parsed(f"({name} if {STATE}.step == 0 else {STATE}.{place.scope.kept[name]})")
+    if name == STEPS:
+        yield _parsed(f"max({STEPS} - 1, 1)")  # counted afterwards
     if isinstance(node, ast.Name):
         for step in place.scope.steps:
             if step != place.scope.definitions.get(node.id):

@@ -23,9 +23,19 @@ import dataclasses
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
-from stepgauge.properties.gauge.edits.expression_edits import KINDS, SELF, SHAPED, Place, Scope, is_value_read, names
+from stepgauge.properties.gauge.edits.expression_edits import (
+    KINDS,
+    SELF,
+    SHAPED,
+    STEPS,
+    Place,
+    Scope,
+    is_value_read,
+    names,
+)
 
 Position = tuple[int, int, int, int]
 
@@ -150,6 +160,31 @@ def _of_storage(function: ast.FunctionDef, coverage: Coverage) -> Iterator[Chang
                 for k in range(len(call.args)):
                     for new in computed.values():
                         yield Change(statement, call, "args", k, new)
+                yield from _corrected(statement, call, [e for e in computed.values() if _is_correction(e)])
+
+
+def _corrected(statement: ast.stmt, state: ast.Call, corrections: Sequence[ast.expr]) -> Iterator[Change]:
+    """Corrections for bias written back into what is stored: into one field, or into two of them."""
+    single = []
+    for k, stored in enumerate(state.args):
+        for correction in corrections:
+            divided = _located(ast.BinOp(stored, ast.Div(), correction), stored)
+            single.append((k, ast.unparse(correction), Change(statement, state, "args", k, divided)))
+    yield from (change for _, _, change in single)
+    for (k, one, first), (other_k, other, second) in combinations(single, 2):
+        if k != other_k and one != other:
+            yield dataclasses.replace(first, beside=second)
+
+
+def _is_correction(node: ast.expr) -> bool:
+    """Whether it is 1 minus a weight to the power of the steps."""
+    return (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub)
+        and isinstance(node.right, ast.BinOp)
+        and isinstance(node.right.op, ast.Pow)
+        and ast.unparse(node.right.right) == STEPS
+    )
 
 
 def _statements(function: ast.FunctionDef) -> Iterator[ast.stmt]:

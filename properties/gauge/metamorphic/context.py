@@ -26,7 +26,7 @@ from stepgauge.properties.gauge.checks.options import LAW_PROBLEMS, Options
 from stepgauge.properties.gauge.checks.results import NO_NUMBER
 from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
 from stepgauge.properties.gauge.problems.gradients import KINDS
-from stepgauge.properties.gauge.problems.problem import Problem, distance
+from stepgauge.properties.gauge.problems.problem import Dtype, Problem, distance
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup, Shape
 from stepgauge.properties.gauge.targets.base import DISTURBANCE, NO_RULE, RulelessTarget, Target
 from stepgauge.properties.gauge.tolerance.envelope import ARRAY_RUNS, FACTOR, ROUNDOFF
@@ -52,6 +52,11 @@ class MetamorphicContext(Context):
         assert isinstance(target, RulelessTarget), "a target without a rule is made as one"
         super().__init__(target, options)
         self.kept: dict[tuple[str, Problem], Any] = {}  # what was calculated for a problem
+
+    def _precision(self) -> Dtype:
+        if self.options.dtype not in ("", "float64"):
+            raise UsageError(f"--dtype {self.options.dtype}: without a rule runs are compared in float64")
+        return "float64"
 
     def _validate_settings(self) -> None:
         if self.options.dialect != "auto":

@@ -4,20 +4,23 @@ Each compares two runs of the target, to the bit or within its own sensitivity t
 Without a rule nobody knows which symmetries should hold; those are found or not, and neither is a failure.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stepgauge.properties.gauge.checks.comparison import Worst, worst_of
+from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.law import with_start, within
 from stepgauge.properties.gauge.checks.registry import check, has_no_rule
 from stepgauge.properties.gauge.checks.results import Failed, Finding, Inconclusive, NotApplicable
-from stepgauge.properties.gauge.errors import StepError, TargetError
-from stepgauge.properties.gauge.metamorphic.context import MetamorphicContext
+from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError, describe
+from stepgauge.properties.gauge.metamorphic.context import OPTIONAL_FORMS, STEPS, SWITCHED_ON, MetamorphicContext
 from stepgauge.properties.gauge.problems.problem import Problem, distance
-from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.problems.recipe import Change, Hyperparameters, ParameterGroup
+from stepgauge.properties.gauge.targets.base import quiet
 from stepgauge.reference import Array
 
 
@@ -140,18 +143,40 @@ def regrouping(context: MetamorphicContext, problem: Problem) -> Runs:
 
 @_law("groups", "groups step otherwise than optimizers of their own")
 def groups(context: MetamorphicContext, problem: Problem) -> Runs:
-    """Two groups with rates of their own step as two optimizers do: neither has the other's rate."""
+    """Two groups with rates, momentum and decay of their own step as two optimizers do: neither has the other's."""
     if context.pools(problem):
         raise NotApplicable("pools over parameters")
     if "lr" not in context.target.schedulable:
         raise NotApplicable("has no lr in param_groups")
     (everything,) = problem.groups
     *first, last = everything.members
-    slow = {**everything.hyperparameters, "lr": _rate(context) / 2}
-    halves = (everything._replace(members=tuple(first)), ParameterGroup(slow, (last,)))
-    together = context.trajectory(replace(problem, groups=halves))
-    apart = [context.trajectory(_only(problem, group)) for group in halves]
+    halves = {"lr": _rate(context) / 2, **{name: value / 2 for name, value in _moved_by_schedulers(problem)}}
+    parts = (
+        everything._replace(members=tuple(first)),
+        ParameterGroup({**everything.hyperparameters, **halves}, (last,)),
+    )
+    together = context.trajectory(replace(problem, groups=parts))
+    apart = [context.trajectory(_only(problem, group)) for group in parts]
     return Runs(together, np.hstack(apart), [problem] * 2)
+
+
+@_law("moved-options", "what a scheduler writes into param_groups is not what it steps with")
+def moved_options(context: MetamorphicContext, problem: Problem) -> Runs:
+    """Momentum and decay written into `param_groups` before the first step are as good as given at construction."""
+    movable = context.target.schedulable & {name for name in SWITCHED_ON if context.example.get(name)}
+    if not movable:
+        raise NotApplicable("has no momentum and no decay in param_groups")
+    halves = {name: value / 2 for name, value in _moved_by_schedulers(problem) if name in movable}
+    written = replace(problem, changes=tuple(Change(0, name, value) for name, value in halves.items()))
+    return Runs(context.trajectory(written), context.trajectory(problem.with_hyperparameters(**halves)), [problem] * 2)
+
+
+def _moved_by_schedulers(problem: Problem) -> Iterator[tuple[str, float]]:
+    """Momentum and decay, where a problem has them."""
+    for name in SWITCHED_ON:
+        value = problem.groups[0].hyperparameters.get(name)
+        if isinstance(value, float | int) and value:
+            yield name, value
 
 
 @_law("equal-shapes", "parameters of equal shape step otherwise than by themselves")
@@ -197,6 +222,37 @@ def absent_gradient(context: MetamorphicContext, problem: Problem) -> Runs:
     if context.pools(problem):
         return Runs(got, _staying(holed, got))
     return Runs(got, np.hstack([_closed_up(context, holed, i) for i in range(len(problem.initial))]), [holed] * 2)
+
+
+@check("law/absent-state", has_no_rule)
+def absent_state(context: Context) -> None:
+    """A step without gradient leaves a parameter's state as it was, counters apart: not only what shows at once."""
+    import torch
+
+    assert isinstance(context, MetamorphicContext)
+    target: Any = context.target
+    problem = context.problem_with(context.example)
+    with quiet(), np.errstate(all="ignore"):
+        run = target.start([torch.nn.Parameter(target.tensor(p)) for p in problem.initial], problem.groups)
+        before: dict[str, Any] = {}
+        for grads in (*problem.gradients[:2], [None, *problem.gradients[2][1:]]):
+            before = {n: x.clone() for n, x in _floats(run.optimizer.state.get(run.params[0], {}))}
+            target.feed(run, grads, {})
+            try:
+                run.optimizer.step()
+            except FOREIGN_ERRORS as error:
+                raise NotApplicable(f"refused: {describe(error)}") from error
+    for name, x in _floats(run.optimizer.state.get(run.params[0], {})):
+        if name in before and not torch.equal(x, before[name]):
+            change = float((x - before[name]).abs().max())
+            raise Failed(f"{name} changes in a step without gradient, by {change:.3g}", change, 0.0)
+
+
+def _floats(fields: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors of a state that have the size of something, which counters do not."""
+    for name, x in fields.items() if isinstance(fields, Mapping) else ():
+        if getattr(x, "ndim", 0) and x.is_floating_point():
+            yield name, x.detach()
 
 
 def _staying(problem: Problem, trajectory: Array) -> Array:
@@ -255,6 +311,43 @@ def _require(context: MetamorphicContext, keyword: str) -> None:
         raise NotApplicable(f"{keyword} is fixed in the target's own keywords")
     if keyword not in context.target.offers:
         raise NotApplicable(f"takes no {keyword}")
+
+
+@check("interface/options", has_no_rule)
+def options(context: Context) -> Finding:
+    """Every option that it takes changes a step: at the defaults, beside all that goes with them, or all but one."""
+    assert isinstance(context, MetamorphicContext)
+    idle = [name for name in context.target.record.hyperparameter_names() if _changes_nothing(context, name)]
+    if idle:
+        said = "is accepted and changes" if len(idle) == 1 else "are accepted and change"
+        raise Failed(f"{', '.join(idle)} {said} none of {STEPS} steps")
+    return Finding()
+
+
+def _changes_nothing(context: MetamorphicContext, name: str) -> bool:
+    """Whether a number or a switch can be set otherwise, and moves nothing in any problem; kernels are no options."""
+    default = context.target.defaults.get(name)
+    if name in OPTIONAL_FORMS or name in context.options.set or not isinstance(default, bool | int | float):
+        return False
+    asked = False
+    for settings in _settings(context):
+        problem = context.problem_with(settings)
+        given = settings.get(name, default)
+        for value in (not given,) if isinstance(given, bool) else (given / 2, 2 * given, given + 0.25):
+            with suppress(StepError, TargetError):
+                other = context.target.run(problem.with_hyperparameters(**{name: value}))
+                if not np.array_equal(other, context.target.run(problem), equal_nan=True):
+                    return False
+                asked = True
+    return asked
+
+
+def _settings(context: MetamorphicContext) -> Iterator[Hyperparameters]:
+    """The defaults, all that can be switched on, and that without one of them."""
+    yield context.plain
+    yield context.example
+    for left_out in context.example.keys() - context.plain.keys():
+        yield {name: value for name, value in context.example.items() if name != left_out}
 
 
 @_found("elementwise", "elementwise")

@@ -7,7 +7,7 @@ rounding. All numbers are representable in float32, so that one problem serves b
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from stepgauge.properties.gauge.cache.encoding import storable
 from stepgauge.properties.gauge.cache.run import cached
 from stepgauge.properties.gauge.problems.recipe import Change, ParameterGroup, Recipe
 from stepgauge.reference import Array, Group, Layer, Rule, Seen, driver
+
+Dtype = Literal["float64", "float32", "bfloat16"]  # in which a problem may be run
 
 
 class Moved(NamedTuple):
@@ -97,6 +99,20 @@ class Problem:
 
 
 GROWTH_STEPS, GROWN = 16, 1000  # an edited text may double a list or a number in every step: seen from these on
+
+
+@cached  # so that what is computed for it is kept, too
+def in_bfloat16(problem: Problem) -> Problem:
+    """The problem with the nearest numbers that bfloat16 has; what layers see stays as it is."""
+    gradients = [[None if g is None else _in_bfloat16(g) for g in grads] for grads in problem.gradients]
+    return replace(problem, initial=[_in_bfloat16(p) for p in problem.initial], gradients=gradients)
+
+
+def _in_bfloat16(x: Array) -> Array:
+    """The first 16 bits of float32, rounded to the nearest, half to even."""
+    bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32).astype(np.float64).reshape(x.shape)
 
 
 def flatten(params: Sequence[Any]) -> Array:

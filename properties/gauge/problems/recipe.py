@@ -1,8 +1,11 @@
 """Recipes: what problems are made from. A recipe is small, prints on a few lines and says everything."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from stepgauge.properties.gauge.cache.encoding import storable
 from stepgauge.reference import Convolution, Layer, Seen
@@ -114,3 +117,22 @@ class Recipe:
 
     def __hash__(self) -> int:
         return hash((self.rule, self.shapes, self.layers, self.gradients, self.steps, self.seed))
+
+
+def in_float32(recipe: Recipe, names: Collection[str]) -> Recipe:
+    """The recipe with such hyperparameters at the nearest values that float32 has, also where a scheduler moves them.
+
+    A schedule multiplies lr by the nearest powers of two, under which it stays one of these values.
+    """
+
+    def rounded(name: str, value: Any) -> Any:
+        return float(np.float32(value)) if name in names else value
+
+    groups = []
+    for hyperparameters, members in recipe.groups:
+        groups.append(ParameterGroup({n: rounded(n, v) for n, v in hyperparameters.items()}, members))
+    changes = tuple(change._replace(value=rounded(change.name, change.value)) for change in recipe.changes)
+    schedule = recipe.schedule
+    if "lr" in names:
+        schedule = tuple(2.0 ** round(math.log2(factor)) if factor else factor for factor in schedule)
+    return replace(recipe, groups=tuple(groups), changes=changes, schedule=schedule)

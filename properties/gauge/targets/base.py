@@ -8,6 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from copy import copy
 from enum import StrEnum
 from io import StringIO
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError, describe
-from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem, flatten
+from stepgauge.properties.gauge.problems.problem import UNMOVED, Dtype, Moved, Problem, flatten
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.reference import RULES, Array, Layer, Rule, Seen
 
@@ -61,6 +62,7 @@ class Target(ABC):
         takes_maximize: whether it can be told to maximize.
         supports: what can be asked of it beside stepping.
         forms: keywords that choose another implementation of the same rule, which must compute the same.
+        dtype: the precision in which it is run if no other is named.
     """
 
     name: str
@@ -74,6 +76,13 @@ class Target(ABC):
     takes_maximize: bool = True
     supports: frozenset[Support] = frozenset()
     forms: tuple[str, ...] = ()
+    dtype: Dtype = "float64"
+
+    def in_dtype(self, dtype: Dtype) -> Self:
+        """The same target, run in another precision."""
+        other = copy(self)
+        other.dtype = dtype
+        return other
 
     def in_form(self, form: str, value: bool) -> Self:
         """The same target with a form of it switched on or off."""
@@ -112,14 +121,15 @@ class Target(ABC):
             seen: what the layers saw, under the indices of their weights.
         """
 
-    def run(self, problem: Problem, dtype: str = "float64") -> Array:
-        """The parameters after each step, shape (steps, size), in float64.
+    def run(self, problem: Problem, dtype: str | None = None) -> Array:
+        """The parameters after each step, shape (steps, size), in float64: run in `dtype`, or in the target's.
 
         Raises:
             TargetError: the target refuses the problem's hyperparameters.
             StepError: it raises in a step.
         """
         rows = []
+        dtype = carrier_of(dtype or self.dtype)
         with quiet():
             try:
                 initial = [p.astype(dtype) for p in problem.initial]
@@ -161,6 +171,11 @@ class RulelessTarget(Target):
     @abstractmethod
     def in_float64(self) -> AbstractContextManager[None]:
         """Whatever the target makes without a dtype is float64 meanwhile, as the parameters are."""
+
+
+def carrier_of(dtype: str) -> str:
+    """The precision of the arrays in which numbers of a precision are handed on: NumPy has no bfloat16."""
+    return "float32" if dtype == "bfloat16" else dtype
 
 
 def _require_shapes(params: Sequence[Array], initial: Sequence[Array]) -> None:

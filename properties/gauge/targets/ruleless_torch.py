@@ -83,7 +83,7 @@ class RulelessTorchTarget(TorchTarget, RulelessTarget):
         other.noise = np.random.default_rng(seed)
         return other
 
-    def run(self, problem: Problem, dtype: str = "float64") -> Array:
+    def run(self, problem: Problem, dtype: str | None = None) -> Array:
         with float64_by_default(), _seeded(self.seed):
             return super().run(problem, dtype)
 

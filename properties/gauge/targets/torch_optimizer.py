@@ -105,6 +105,7 @@ class TorchTarget(Target):
     """
 
     supports = frozenset({Support.TORCH})
+    blank: torch.dtype = torch.float32  # of the small parameter over which it is looked into
 
     def __init__(
         self,
@@ -213,9 +214,21 @@ class TorchTarget(Target):
 
     def _over_blank(self, **more: Any) -> Any:
         """An optimizer over one small parameter."""
-        blank = [torch.nn.Parameter(torch.zeros(2, 3, device=self.device))]
+        blank = [torch.nn.Parameter(torch.zeros(2, 3, device=self.device, dtype=self.blank))]
         more |= {self.model: Network([], blank)} if self.model else {}
         return self.build(blank, self.required, **more)
+
+    def _first_of_any_dtype(self) -> Any:
+        """An optimizer over one small parameter in float32, or in bfloat16 if it refuses that."""
+        try:
+            return self._over_blank()
+        except FOREIGN_ERRORS as refusal:
+            self.blank = torch.bfloat16
+            try:
+                return self._over_blank()
+            except FOREIGN_ERRORS:
+                self.blank = torch.float32
+                raise refusal from None
 
     def _blank_optimizer(self) -> Any:
         """An optimizer at the target's own defaults, over one small parameter.
@@ -225,7 +238,7 @@ class TorchTarget(Target):
         """
         with quiet():
             try:
-                optimizer = self._over_blank()
+                optimizer = self._first_of_any_dtype()
                 missing = [name for name in ("step", "param_groups") if not hasattr(optimizer, name)]
                 groups = [] if missing else [*optimizer.param_groups]
             except FOREIGN_ERRORS as error:
@@ -241,12 +254,13 @@ class TorchTarget(Target):
         """The optimizer over `params` (tensors or groups) with our hyperparameters."""
         return self.factory(params, **{**self.keywords, **self.hyperparameters_of(hyperparameters), **more})
 
-    def run(self, problem: Problem, dtype: str = "float64") -> Array:
+    def run(self, problem: Problem, dtype: str | None = None) -> Array:
         with one_thread():
             return super().run(problem, dtype)
 
     def tensor(self, x: Array) -> torch.Tensor:
-        return torch.from_numpy(np.array(x)).to(self.device)
+        made = torch.from_numpy(np.array(x)).to(self.device)
+        return made if self.dtype == "float64" else made.to(getattr(torch, self.dtype))
 
     def init(
         self,
@@ -288,7 +302,7 @@ class TorchTarget(Target):
         self.schedule(state, moved)
         self.feed(state, grads, seen or {})
         state.optimizer.step()
-        after = [p.detach().cpu().numpy().copy() for p in state.params]
+        after = [_array(p) for p in state.params]
         state.zero()
         return after
 
@@ -305,6 +319,13 @@ class TorchTarget(Target):
         """Give a run the gradients of a step, and show its layers what they see."""
         arrived = {i: (self.tensor(s.inputs), self.tensor(s.signals)) for i, s in seen.items()}
         run.feed([None if g is None else self.tensor(g) for g in grads], arrived)
+
+
+def _array(p: Any) -> Array:
+    """A copy of a tensor's numbers."""
+    wide = p.detach().float() if p.dtype == torch.bfloat16 else p.detach()
+    array: Array = wide.cpu().numpy().copy()
+    return array
 
 
 def another_value(drawn: Sequence[Any], value: Any) -> Any:

@@ -5,7 +5,7 @@ allowed is `FACTOR` times the spread at the roundoff of the precision in questio
 the rule (a projection's threshold), each continued trajectory has an envelope of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +18,17 @@ from stepgauge.properties.gauge.tolerance.side_by_side import SideBySide, rule_s
 from stepgauge.properties.gauge.tolerance.stochastic import Arithmetic, Decision, Run, instrument_rule
 from stepgauge.reference import RULES, Array, Group, driver
 
-ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
+ROUNDOFF: Mapping[str, float] = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8}
 FACTOR = 16  # spreads that are allowed: README.md beside this file tells why
 AMPLITUDE = FACTOR * ROUNDOFF["float32"]  # of the noise: a decision counts as swayed by what is allowed, no more
 
 # Conjugate gradients amplify an early error up to 10^6 times, more than linearly and until it saturates: there the
 # noise is about as large as the roundoff it stands for. (For float64 it would be lost in the arithmetic underneath.)
-OF_ITERATIONS = {"float64": 2.0**-36, "float32": ROUNDOFF["float32"]}
+OF_ITERATIONS = {"float64": 2.0**-36, "float32": ROUNDOFF["float32"], "bfloat16": ROUNDOFF["float32"]}
 ARRAY_RUNS = 6
 SCALAR_RUNS = 4
 SILENT = Run()
+LARGEST = {dtype: float(np.finfo("float64" if dtype == "float64" else "float32").max) for dtype in ROUNDOFF}
 
 
 @storable
@@ -47,7 +48,7 @@ class Envelope:
     def bounded(self, dtype: str) -> bool:
         """Whether the tolerance means anything: nothing reaches NaN or, squared as in a norm, the end of `dtype`."""
         finite = bool(np.isfinite(self.arrays).all() and np.isfinite(self.scalars).all())
-        return finite and not np.any(np.abs(self.centre) > 1e-3 * float(np.finfo(dtype).max) ** 0.5)
+        return finite and not np.any(np.abs(self.centre) > 1e-3 * LARGEST[dtype] ** 0.5)
 
     def allowed(self, dtype: str, *, narrow_scalars: bool = False) -> Array:
         """The largest legal distance from the centre; with `narrow_scalars`, for scalars kept in `dtype` too."""
@@ -143,12 +144,12 @@ def every_continuation(reference: Reference, nominal: Envelope, swayed: bool, dt
     return found
 
 
-def allowance(problem: Problem) -> Array:
-    """How far rounding may move a legal trajectory of this problem in float64, shape (steps, size).
+def allowance(problem: Problem, dtype: str = "float64") -> Array:
+    """How far rounding in `dtype` may move a legal trajectory of this problem, shape (steps, size).
 
     Taken from the first dialect: dialects round alike.
     """
-    return envelopes(problem, RULES[problem.rule].dialects[0], "float64")[0].allowed("float64")
+    return envelopes(problem, RULES[problem.rule].dialects[0], dtype)[0].allowed(dtype)
 
 
 def covering_envelope(problem: Problem, dialect: str, dtype: str) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stepgauge.properties.gauge.checks.comparison import OPTIONAL, Outcome, only_when
+from stepgauge.properties.gauge.checks.comparison import OPTIONAL, Outcome, alternatives, only_when
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.registry import CHECKS
 from stepgauge.properties.gauge.checks.results import DECIDING, FAILING, Result, Status
@@ -14,6 +14,7 @@ from stepgauge.properties.gauge.verdicts.record import Verdict
 from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.gauge.verdicts.required_checks import shortfall
 
+NEVER_ASKED = ("complex parameters", "sparse gradients", "found_inf and grad_scale", "another default dtype")
 REFUSAL_CAP = 0.5  # of all problems: a target that refuses more is one that could not be built
 
 
@@ -56,9 +57,19 @@ def conclude(context: Context, results: Sequence[Result], seconds: float = 0.0, 
     if narrow := _never_varied(context):
         return replace(draft, verdict=Verdict.NOT_ESTABLISHED, message=narrow)
     if len(survivors) > 1:
-        return replace(draft, message=f"{' and '.join(survivors)} agree on every problem that fits these settings")
+        agree = f"{' and '.join(survivors)} agree on every problem that fits these settings"
+        return replace(draft, message="; ".join([*_precision(context), agree]))
     others = [_departure(d, outcomes) for d in context.dialects if d not in survivors]
-    return replace(draft, dialect=dialect, message="; ".join(others))
+    return replace(draft, dialect=dialect, message="; ".join([*_precision(context), *others]))
+
+
+def _precision(context: Context) -> Iterator[str]:
+    """In which precision a target was compared that was not compared in float64, and what it rounds."""
+    if context.dtype != "float64":
+        why = "" if context.options.dtype else ": it steps nothing finer"
+        yield f"compared in {context.dtype} alone{why}"
+    if rounded := ", ".join(context.rounded):
+        yield f"{rounded} is rounded to float32: compared at values that float32 has"
 
 
 def _never_varied(context: Context) -> str:
@@ -87,12 +98,12 @@ def _departure(dialect: str, outcomes: Sequence[Outcome]) -> str:
 def _divergent(draft: Report, dialect: str, outcomes: Sequence[Outcome], broken: Sequence[Result]) -> Report:
     """The report on a divergence: its regimes, and the place where it shows first, in the smallest problem."""
     failing = [o for o in outcomes if dialect in o.divergences]
-    when = only_when([o.regimes for o in failing], [o.regimes for o in outcomes if o.follows(dialect)])
+    regimes = [o.regimes for o in failing], [o.regimes for o in outcomes if o.follows(dialect)]
     first = smallest_failure(outcomes, dialect)
     place = first.divergences[dialect] if first else None
     message = "" if first else broken[0].message
     found = replace(draft, verdict=Verdict.DIVERGES, smallest=first, nearest=dialect, divergence=place)
-    return replace(found, only_when=when, message=message)
+    return replace(found, only_when=only_when(*regimes), alternatives=alternatives(*regimes), message=message)
 
 
 def smallest_failure(outcomes: Sequence[Outcome], dialect: str) -> Outcome | None:
@@ -157,6 +168,9 @@ def _coverage(context: Context, outcomes: Sequence[Outcome], survivors: Sequence
     return {
         "level": context.options.level,
         "seed": context.options.seed,
+        "dtype": context.dtype,
+        "rounded": list(context.rounded),
+        "never_asked": list(NEVER_ASKED),
         "problems": len(outcomes),
         "refused": sum(o.refusal is not None for o in outcomes),
         "raised": sum(o.failure is not None and not o.counts for o in outcomes),

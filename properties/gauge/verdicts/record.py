@@ -34,6 +34,9 @@ class Diagnosis:
         name: of the misreading, if it is a known one; `link` points at a port that has it.
         confirmed_on: on how many fresh problems with a divergence the edit computes the same.
         explained: on how many it does of the `failing` others, on which the target or the edit leaves the reference.
+        others: further causes, each of divergences that those before leave unexplained.
+        unexplained: how many of the `failing` none of several causes explains.
+        where: the regimes in which it was confirmed, if it is the cause of some of the divergences; empty for all.
     """
 
     smallest: Outcome
@@ -44,6 +47,9 @@ class Diagnosis:
     explained: int = 0
     failing: int = 0
     confirmed_on: int = 0
+    others: Sequence["Diagnosis"] = ()
+    where: Sequence[str] = ()
+    unexplained: int = 0
 
     @property
     def is_cause(self) -> bool:
@@ -53,7 +59,8 @@ class Diagnosis:
         """The "diagnosis" of the JSON: an entry for each place that the edit changes."""
         kind = "cause" if self.is_cause else "guess"
         more = {"kind": kind, "name": self.name, "link": self.link, "explained": self.explained, "of": self.failing}
-        return [{**hunk._asdict(), "confirmed_on": self.confirmed_on, **more} for hunk in self.hunks]
+        more |= {"confirmed_on": self.confirmed_on, "where": list(self.where)}
+        return [{**hunk._asdict(), **more} for hunk in self.hunks] + [e for d in self.others for e in d.to_list()]
 
 
 class CurvePoint(NamedTuple):
@@ -92,7 +99,8 @@ class Record:
     """What is said of one target.
 
     `bool(report)` tells whether it conforms; `to_dict()` is one entry of the JSON's "results". Of a divergence,
-    `smallest` is the smallest problem that shows it, and `nearest` the dialect that it is measured against.
+    `smallest` is the smallest problem that shows it, and `nearest` the dialect that it is measured against. All
+    diverging problems have the regimes of `only_when`, and each of them has those of one of the `alternatives`.
     """
 
     target: str
@@ -101,6 +109,7 @@ class Record:
     dialect: str | None = None
     results: Sequence[Result] = ()
     only_when: Sequence[str] = ()
+    alternatives: Sequence[Sequence[str]] = ()
     divergence: Divergence | None = None
     diagnosis: Diagnosis | None = None
     smallest: Outcome | None = None
@@ -116,6 +125,12 @@ class Record:
     def __bool__(self) -> bool:
         return self.verdict is Verdict.CONFORMS
 
+    @property
+    def when(self) -> str:
+        """The regimes in which it diverges, in words: "a and b, or c"; empty for always."""
+        told = self.alternatives or ([self.only_when] if self.only_when else [])
+        return ", or ".join(" and ".join(regimes) for regimes in told)
+
     def share(self, check: str) -> float | None:
         """The worst error of a trajectory check as a share of what is allowed, in the dialect named or the nearest."""
         result = next((r for r in self.results if r.id == check), None)
@@ -130,7 +145,8 @@ class Record:
         divergence = None
         if self.verdict is Verdict.DIVERGES:
             place = self.divergence._asdict() if self.divergence else dict.fromkeys(Divergence._fields)
-            divergence = {"only_when": list(self.only_when), **place}
+            apart = [list(regimes) for regimes in self.alternatives]
+            divergence = {"only_when": list(self.only_when), "alternatives": apart, **place}
             if self.evidence:
                 curve = [point._asdict() for point in self.evidence.curve]
                 divergence |= {"curve": curve, "script": self.evidence.script or None}

@@ -8,7 +8,7 @@ from stepgauge.properties.gauge.targets.base import Target
 
 INCONCLUSIVE_CAP = 0.1  # of a check's problems; beyond it, nothing is established, but one of several is no share
 NAMED = 4  # of the checks that did not run
-TRAJECTORIES = 7  # checks of this category that are asked of every rule
+TRAJECTORIES = 8  # checks of this category that are asked of every rule
 
 
 def required_of(target: Target) -> int:

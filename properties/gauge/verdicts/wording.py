@@ -85,13 +85,15 @@ def notes(reports: Sequence[Record]) -> list[str]:
 
 
 def narrowed(report: Record) -> str:
-    """The mark of a verdict that holds only for what --set fixed."""
+    """The mark of a verdict that holds only for what --set fixed, or in a precision other than the finest."""
     return NARROWED if _settings(report) else ""
 
 
 def _settings(report: Record) -> str:
-    """The hyperparameters that --set fixed, so that the verdict holds only for these values."""
-    return ", ".join(f"{name}={value}" for name, value in report.coverage.get("set", {}).items())
+    """What --set fixed, or a precision other than the finest, so that the verdict holds only for that."""
+    told = [f"{name}={value}" for name, value in report.coverage.get("set", {}).items()]
+    dtype = report.coverage.get("dtype", "float64")
+    return ", ".join([*told, *([dtype] if dtype != "float64" else [])])
 
 
 def as_text(reports: Sequence[Record]) -> str:
@@ -131,8 +133,8 @@ def details(report: Record) -> list[Line]:
     style = OF_VERDICT[report.verdict]
     if report.message:
         lines.append((Part(report.message, style),))
-    if report.only_when:
-        lines.append((Part(f"only with {' and '.join(report.only_when)}", style),))
+    if report.when:
+        lines.append((Part(f"only with {report.when}", style),))
     if report.divergence:
         lines.append((Part(f"first {report.divergence}"),))
         lines += _at_defaults(report)
@@ -182,10 +184,19 @@ def _diagnosis(diagnosis: Diagnosis) -> Iterator[Line]:
     if diagnosis.values:
         shown = ", ".join(f"{name} = {_value(value)}" for name, value in diagnosis.values.items())
         yield (Part(f"where the reference has {shown}", Style.REMARK),)
+    yield from _reason(diagnosis)
+
+
+def _reason(diagnosis: Diagnosis) -> Iterator[Line]:
+    """A cause, and those of what it leaves unexplained."""
     yield (Part(_cause(diagnosis), Style.HEADING if diagnosis.hunks else Style.PLAIN),)
     yield from diff(diagnosis.hunks)
     if diagnosis.link:
         yield (Part(f"  known from {diagnosis.link}", Style.REMARK),)
+    for other in diagnosis.others:
+        yield from _reason(other)
+    if diagnosis.unexplained:
+        yield (Part(f"none of that explains {diagnosis.unexplained} of {diagnosis.failing} problems"),)
 
 
 def diff(hunks: Sequence[Hunk]) -> Iterator[Line]:
@@ -210,6 +221,10 @@ def _cause(diagnosis: Diagnosis) -> str:
     right = f"right on {diagnosis.explained} of {diagnosis.failing}"
     if not diagnosis.is_cause:
         return f"a guess, {right} problems{known}"
+    if diagnosis.where or diagnosis.others or diagnosis.unexplained:
+        where = f" with {' and '.join(diagnosis.where)}" if diagnosis.where else ""
+        alone = f"right by itself on {diagnosis.explained} of {diagnosis.failing}"
+        return f"one of several causes, confirmed on {diagnosis.confirmed_on} fresh problems{where}, {alone}{known}"
     but = f", but {right} others" if diagnosis.explained < diagnosis.failing else ""
     return f"cause, confirmed on {diagnosis.confirmed_on} fresh problems{but}{known}"
 
