@@ -105,7 +105,7 @@ class RuleOptimizer(Optimizer, ABC):
         for name, value in values.items():
             if isinstance(value, Tensor):  # each step would wait for its device to read it
                 raise ValueError(f"Invalid {name}: {value} (must be a Python number, not a tensor: pass {name}.item())")
-        self.rule(**values)
+        self.rule(**values).require_own_dialect()
 
     def _set(self) -> tuple[Setting, ...]:
         """The hyperparameters of this step; a plan that they do not fit is dropped."""

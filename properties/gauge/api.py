@@ -24,6 +24,7 @@ def check_optimizer(
     rename: Mapping[str, str] | None = None,
     level: Level = "standard",
     device: str = "cpu",
+    adapter: str | None = None,
     only: str = "*",
     skip: str = "",
     seed: int = 0,
@@ -39,6 +40,7 @@ def check_optimizer(
         rename: the optimizer's names for the rule's hyperparameters.
         level: how many problems.
         device: where a torch optimizer runs.
+        adapter: what kind of target it is; found out if None.
         only: globs of the checks to run, separated by commas.
         skip: globs of the checks to leave out, likewise.
         seed: draws other problems.
@@ -56,7 +58,7 @@ def check_optimizer(
     """
     options = Options(level, seed, dialect, dict(set or {}), only, skip, diagnosis)
     try:
-        return report_on(optimizer, rule, options, rename or {}, device)
+        return report_on(optimizer, rule, options, rename or {}, device, adapter=adapter)
     except UsageError as error:
         raise ValueError(str(error)) from error
 
@@ -68,6 +70,7 @@ def report_on(
     renames: Mapping[str, str],
     device: str,
     progress: Callable[[str], None] = lambda _: None,
+    adapter: str | None = None,
 ) -> Report:
     """The report on an optimizer, also on one that cannot be loaded or built.
 
@@ -77,10 +80,11 @@ def report_on(
     asked = Asked.of(optimizer, rule)
     progress("loading")
     try:
-        target = asked.built(renames, device)
+        target = asked.built(renames, device, adapter)
     except TargetError as error:
         return failed(asked.name, asked.rule, str(error))
-    return replace(examine(target, options, progress), inferred=rule is None)
+    mapped = target.names.mapped if target.names else {}
+    return replace(examine(target, options, progress), inferred=rule is None, mapped=mapped)
 
 
 class Asked(NamedTuple):
@@ -100,16 +104,17 @@ class Asked(NamedTuple):
         """
         if isinstance(optimizer, str):
             specification = Specification.parse(optimizer)
-            chosen = infer_rule(specification.attribute) if rule is None else known_rule(rule, or_none=True)
+            chosen = infer_rule(specification.goes_by) if rule is None else known_rule(rule, or_none=True)
             return cls(optimizer, chosen, specification.keywords, cache(specification.load))
         name = getattr(optimizer, "__name__", repr(optimizer))
         return cls(name, infer_rule(name) if rule is None else known_rule(rule, or_none=True), {}, lambda: optimizer)
 
-    def built(self, renames: Mapping[str, str], device: str) -> Target:
+    def built(self, renames: Mapping[str, str], device: str, adapter: str | None = None) -> Target:
         """The target around it.
 
         Raises:
             TargetError: it cannot be loaded or built.
             UsageError: a rename does not fit.
         """
-        return make_target(self.name, self.load(), self.rule, keywords=self.keywords, renames=renames, device=device)
+        given = {"keywords": self.keywords, "renames": renames, "device": device, "adapter": adapter}
+        return make_target(self.name, self.load(), self.rule, **given)

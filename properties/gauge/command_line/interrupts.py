@@ -1,30 +1,33 @@
-"""Ctrl-C: remembered, so that what is finished is reported before the command ends."""
+"""Ctrl-C and SIGTERM: remembered, so that what is finished is reported before the command ends."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTS: list[int] = []
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C is remembered meanwhile."""
+    """Ctrl-C and SIGTERM are remembered meanwhile."""
     INTERRUPTS.clear()
-    before = signal.signal(signal.SIGINT, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in ENDING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(signal_number: int, _: object) -> None:
-    """Ctrl-C; remembered, because where Python cannot raise (in a callback of its collector) it only prints.
+    """An interrupt; remembered, because where Python cannot raise (in a callback of its collector) it only prints.
 
     What is finished is then reported, which a second one must not cut off.
     """
     INTERRUPTS.append(signal_number)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -6,8 +6,18 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from stepgauge.properties.gauge.command_line import cache, check, checks, explain, rules, schema, strength, vectors
-from stepgauge.properties.gauge.command_line.interrupts import INTERRUPTS
+from stepgauge.properties.gauge.command_line import (
+    cache,
+    check,
+    checks,
+    explain,
+    per_target,
+    rules,
+    schema,
+    strength,
+    vectors,
+)
+from stepgauge.properties.gauge.command_line.interrupts import ENDING, INTERRUPTS
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
 
 COMMANDS = (check, rules, explain, checks, strength, vectors, schema, cache)  # as the help lists them
@@ -18,7 +28,7 @@ EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "platfo
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     try:
-        chosen = _parser().parse_args(arguments)
+        chosen = _chosen(sys.argv[1:] if arguments is None else list(arguments))
         command: Callable[[argparse.Namespace], int] = chosen.command
         return int(command(chosen))
     except ModuleNotFoundError as error:
@@ -49,7 +59,8 @@ def run() -> None:
             stream.reconfigure(errors="backslashreplace")
     status = main()
     if INTERRUPTS:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(int(status))
 
 
@@ -62,6 +73,16 @@ def _parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add(commands)
     return parser
+
+
+def _chosen(arguments: list[str]) -> argparse.Namespace:
+    """What the arguments say; those of `check` may name several targets, each with options of its own."""
+    if arguments[:1] != ["check"]:
+        return _parser().parse_args(arguments)
+    parser = _parser()
+    runs = per_target.runs_of(arguments[1:])
+    defaults = parser.parse_args(["check"])
+    return per_target.gathered([parser.parse_args(["check", *run]) for run in runs], vars(defaults))
 
 
 def _version() -> str:
