@@ -8,9 +8,11 @@ from stepgauge.properties.gauge.schemas.published import SCHEMAS, schema_text
 
 
 def add(commands: Any) -> None:
-    schema = commands.add_parser("schema", help="print the JSON Schema of vector files or of reports")
+    schema = commands.add_parser("schema", help="print the JSON Schema of vector files, reports or messages to programs")
     schema.add_argument(
-        "name", choices=SCHEMAS, help="vectors: what `vectors verify` reads; report: what `check --json` writes"
+        "name",
+        choices=SCHEMAS,
+        help="vectors: what `vectors verify` reads; report: what `check --json` writes; program: what programs are told",
     )
     schema.set_defaults(command=run)
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-SCHEMAS = ("vectors", "report")
+SCHEMAS = ("vectors", "report", "program")
 
 
 def schema_text(name: str) -> str:
-    """The JSON Schema of vector files, or of the reports that `check --json` writes."""
+    """The JSON Schema of vector files, of the reports that `check --json` writes, or of what programs are told and answer."""
     return Path(__file__).with_name(f"{name}.schema.json").read_text(encoding="utf-8")
