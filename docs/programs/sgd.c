@@ -19,7 +19,11 @@ static char *value(char *line, const char *key) {
     return at ? strchr(at, ':') + 1 : NULL;
 }
 
-static double number(char *line, const char *key) { return strtod(value(line, key), NULL); }
+/* What is not given stays at its default. */
+static double number(char *line, const char *key, double otherwise) {
+    char *at = value(line, key);
+    return at ? strtod(at, NULL) : otherwise;
+}
 
 /* A list of lists of numbers, end to end; numbers that JSON does not have come as strings. */
 static void read_lists(char *at, double *into, int measure) {
@@ -67,7 +71,7 @@ int main(void) {
     char *line = NULL;
     size_t length = 0;
     while (getline(&line, &length, stdin) > 0) {
-        long id = (long)number(line, "id");
+        long id = (long)number(line, "id", 0);
         make_room(length);
         if (strstr(line, "\"describe\"")) {
             printf("{\"id\": %ld, \"hyperparameters\": {\"lr\": 0.001, \"momentum\": 0.0}}\n", id);
@@ -77,7 +81,7 @@ int main(void) {
             printf("{\"id\": %ld}\n", id);
         } else {
             read_lists(value(line, "grads"), g, 0);
-            step(number(line, "lr"), number(line, "momentum"));
+            step(number(line, "lr", 0.001), number(line, "momentum", 0));
             printf("{\"id\": %ld, \"params\": [", id);
             for (size_t k = 0, i = 0; k < parts; k++) {
                 printf(k ? ", [" : "[");

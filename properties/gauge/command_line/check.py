@@ -67,8 +67,17 @@ def add(commands: Any) -> None:
         "--no-diagnosis", dest="diagnosis", action="store_false", help="do not seek the cause of a divergence"
     )
     check.add_argument("--adapter", metavar="NAME", help="what kind of target it is (default: found out)")
-    check.add_argument("-j", "--jobs", type=natural, default=len(os.sched_getaffinity(0)), metavar="N", help="targets at once (default: %(default)s)")
-    check.add_argument("--timeout", type=float, metavar="S", default=3600.0, help="seconds for each target (default: %(default)g)")
+    check.add_argument(
+        "-j",
+        "--jobs",
+        type=natural,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="targets at once (default: %(default)s)",
+    )
+    check.add_argument(
+        "--timeout", type=float, metavar="S", default=3600.0, help="seconds for each target (default: %(default)g)"
+    )
     check.set_defaults(command=run)
 
 
@@ -127,7 +136,9 @@ def _unexpected(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iter
     for wanted in chosen.wanted:
         for report in reports:
             if report.target == wanted.target and wanted.expected:
-                came = "as expected" if report.verdict == wanted.expected else f"but was expected to be {wanted.expected}"
+                came = (
+                    "as expected" if report.verdict == wanted.expected else f"but was expected to be {wanted.expected}"
+                )
                 yield f"{report.target}: {report.verdict}, {came} ({wanted.reason})"
 
 

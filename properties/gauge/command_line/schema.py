@@ -8,7 +8,9 @@ from stepgauge.properties.gauge.schemas.published import SCHEMAS, schema_text
 
 
 def add(commands: Any) -> None:
-    schema = commands.add_parser("schema", help="print the JSON Schema of vector files, reports or messages to programs")
+    schema = commands.add_parser(
+        "schema", help="print the JSON Schema of vector files, reports or messages to programs"
+    )
     schema.add_argument(
         "name",
         choices=SCHEMAS,

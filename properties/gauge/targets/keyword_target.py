@@ -67,7 +67,9 @@ class KeywordTarget(Target):
             n: self.names.value(n, keywords) for n in self.names.shared if self.names.keywords(n) <= keywords.keys()
         }
         defaults = {n: p.default for n, p in theirs.named.items() if p.default is not p.empty}
-        self.defaults = {n: self._default(n, defaults) for n in self.offers if self.names.keywords(n) <= defaults.keys()}
+        self.defaults = {
+            n: self._default(n, defaults) for n in self.offers if self.names.keywords(n) <= defaults.keys()
+        }
         self.schedulable = self._movable()
         ours = {their for n in self.names.shared for their in self.names.keywords(n)}
         self.extra = tuple(n for n in theirs.named if n not in ours and n not in keywords)

@@ -33,7 +33,9 @@ class Keywords:
             raise TargetError(f"cannot be built: its signature cannot be read ({describe(error)})") from error
         named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         is_open = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-        rest = parameters if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL else parameters[skip:]
+        rest = (
+            parameters if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL else parameters[skip:]
+        )
         return cls({p.name: p for p in rest if p.kind in named}, is_open)
 
     def may_be_left_out(self, names: Iterable[str]) -> bool:
