@@ -1,4 +1,4 @@
-"""What a target may be: functions, programs, transformations, Keras; names; options of its own; a process of its own."""
+"""What a target may be, how its names are read, and that no target spoils another's verdict."""
 
 import json
 import os
@@ -42,6 +42,7 @@ def averaging(params: Any, grads: Any, state: Any, learning_rate: float = 0.1, m
 
 
 def without_state(params: Any, grads: Any, state: Any, lr: float = 0.1) -> Any:
+    assert state is None
     return [p - lr * g for p, g in zip(params, grads, strict=True)]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepgauge.properties.gauge.checks.options import LEVELS
+from stepgauge.properties.gauge.command_line import per_target
 from stepgauge.properties.gauge.command_line.arguments import (
     add_rename,
     assignment,
@@ -20,7 +21,6 @@ from stepgauge.properties.gauge.command_line.arguments import (
     require_folder,
     require_writable,
 )
-from stepgauge.properties.gauge.command_line import per_target
 from stepgauge.properties.gauge.command_line.interrupts import interruptible, raise_if_interrupted
 from stepgauge.properties.gauge.command_line.isolation import Lost, Pool
 from stepgauge.properties.gauge.command_line.output import ExitStatus, console, fall_silent, usage_error

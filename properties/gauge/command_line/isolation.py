@@ -1,7 +1,7 @@
 """Each target in a process of its own: what one does to itself, nobody else meets.
 
-The processes are forked before anything heavy is loaded, in sessions of their own, so that one is ended with all that it
-started. What a target prints goes nowhere; its report comes back through a pipe.
+The processes are forked before anything heavy is loaded, in sessions of their own, so that one is ended with all that
+it started. What a target prints goes nowhere; its report comes back through a pipe.
 """
 
 import multiprocessing

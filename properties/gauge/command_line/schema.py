@@ -14,7 +14,8 @@ def add(commands: Any) -> None:
     schema.add_argument(
         "name",
         choices=SCHEMAS,
-        help="vectors: what `vectors verify` reads; report: what `check --json` writes; program: what programs are told",
+        help="vectors: what `vectors verify` reads; report: what `check --json` writes; "
+        "program: what programs are told and answer",
     )
     schema.set_defaults(command=run)
 

@@ -6,5 +6,5 @@ SCHEMAS = ("vectors", "report", "program")
 
 
 def schema_text(name: str) -> str:
-    """The JSON Schema of vector files, of the reports that `check --json` writes, or of what programs are told and answer."""
+    """The JSON Schema of vector files, of the reports of `check --json`, or of what programs are told and answer."""
     return Path(__file__).with_name(f"{name}.schema.json").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ def make_target(
     device: str = "cpu",
     adapter: str | None = None,
 ) -> Target:
-    """The target around a factory: a rule with the reference's interface, an optimizer of the core, or what an adapter takes.
+    """The target around a factory: one of the reference's rules, an optimizer of the core, or what an adapter takes.
 
     Raises:
         TargetError: it cannot be built, or what it builds is no optimizer.

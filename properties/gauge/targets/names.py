@@ -12,7 +12,7 @@ SYNONYMS: Mapping[str, Sequence[str | tuple[str, ...]]] = {
     "lr": ("learning_rate", "learning_rate_init", "learn_rate", "step_size"),
     "betas": (("beta1", "beta2"), ("beta_1", "beta_2"), ("b1", "b2")),
     "eps": ("epsilon",),
-    "weight_decay": ("wd", "decay_rate"),
+    "weight_decay": ("wd",),
     "alpha": ("rho", "decay"),
     "decoupled": ("weight_decouple", "decouple", "decoupled_decay"),
     "momentum": ("mu",),
@@ -24,7 +24,8 @@ class KeywordNames:
     """The names of a target for the hyperparameters of its rule.
 
     `renames` gives theirs for ours, `betas.0` and so on for the items of a tuple that they split; all other names are
-    shared, but for common synonyms that `theirs` has (`mapped`). What `theirs` lists may be renamed to, and anything if the target `is_open`: if it passes keywords on.
+    shared, but for common synonyms that `theirs` has (`mapped`). What `theirs` lists may be renamed
+    to, and anything if the target `is_open`: if it passes keywords on.
 
     Raises:
         UsageError: a rename is of what the rule does not have, to what the target does not have, or of half a tuple.

@@ -6,7 +6,6 @@ from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.targets.base import NO_RULE
 from stepgauge.reference import RULES
 
-
 # What ports and kernels put before or after a rule's name without meaning another rule.
 DECORATIONS = re.compile(r"^(fused|foreach|pytorch)|(optimizer|legacy|tf|fused)$")
 ALIASES = {"sgdw": "sgd", "momentum": "sgd", "sgdmomentum": "sgd"}

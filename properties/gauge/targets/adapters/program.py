@@ -1,4 +1,4 @@
-"""Programs that speak JSON lines on stdin and stdout (`program:./my_optimizer --flag`): docs/targets.md has the protocol.
+"""Programs that speak JSON lines on stdin and stdout (`program:./my_optimizer --flag`); the schema has the messages.
 
 One process steps one group. It is started once, and every `begin` makes it forget what was before.
 """
@@ -20,7 +20,6 @@ from typing import IO, Any
 import numpy as np
 
 from stepgauge.properties.gauge.errors import TargetError, one_line
-from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import Instances, KeywordTarget
