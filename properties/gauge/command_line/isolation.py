@@ -4,6 +4,7 @@ The processes are forked before anything heavy is loaded, in sessions of their o
 it started. What a target prints goes nowhere; its report comes back through a pipe.
 """
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -135,6 +136,7 @@ class Pool:
 def _work(job: Job, pipe: Connection) -> NoReturn:
     """In the process of its own: do the job, and say what came of it."""
     os.setsid()
+    faulthandler.disable()  # it would write where the parent's does
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nowhere, standard)

@@ -61,12 +61,13 @@ class Conversation:
                 program.words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, bufsize=0
             )
         except (OSError, ValueError, IndexError) as error:
+            self.errors.close()
             raise TargetError(f"cannot be started: {one_line(str(error))}") from error
         self.number = 0
         self.buffer = b""
         for pipe in (self.process.stdin, self.process.stdout):
             os.set_blocking(_number_of(pipe), False)
-        weakref.finalize(self, _end, self.process)
+        self.end = weakref.finalize(self, _end, self.process, self.errors)
 
     def ask(self, message: str, **content: Any) -> dict[str, Any]:
         """Its answer to a message.
@@ -133,9 +134,6 @@ class Conversation:
         how = f"ends with status {status}" if status >= 0 else f"is killed by signal {-status}"
         half = f" in the middle of a line, {_shown(self.buffer)}" if self.buffer else " instead of an answer"
         return how + half + (f" ({one_line(lines[-1])})" if lines else "")
-
-    def end(self) -> None:
-        _end(self.process)
 
 
 class ProgramTarget(KeywordTarget):
@@ -263,11 +261,11 @@ def _number_of(pipe: Any) -> int:
     return int(pipe.fileno())
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
     """End a program that may not want to."""
     if process.poll() is None:
         process.kill()
         process.wait()
-    for pipe in (process.stdin, process.stdout):
+    for pipe in (process.stdin, process.stdout, errors):
         if pipe is not None:
             pipe.close()
