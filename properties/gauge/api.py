@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from stepgauge.properties.gauge.checks.options import Level, Options
-from stepgauge.properties.gauge.errors import TargetError, UsageError
+from stepgauge.properties.gauge.errors import TargetError, UsageError, missing_extra
 from stepgauge.properties.gauge.examine import examine
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.factory import make_target
@@ -50,6 +50,7 @@ def check_optimizer(
         A report; true if the optimizer conforms. What the optimizer does wrong, or raises, is in it.
 
     Raises:
+        ModuleNotFoundError: an extra is not installed, which it names.
         ValueError: there is no such rule, dialect or hyperparameter, or a value is out of range.
 
     >>> import torch
@@ -61,6 +62,8 @@ def check_optimizer(
         return report_on(optimizer, rule, options, rename or {}, device, adapter=adapter)
     except UsageError as error:
         raise ValueError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(missing_extra(error) or str(error), name=error.name) from error
 
 
 def report_on(

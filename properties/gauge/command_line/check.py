@@ -25,7 +25,7 @@ from stepgauge.properties.gauge.command_line.interrupts import interruptible, ra
 from stepgauge.properties.gauge.command_line.isolation import Lost, Pool
 from stepgauge.properties.gauge.command_line.output import ExitStatus, console, fall_silent, usage_error
 from stepgauge.properties.gauge.command_line.per_target import Wanted
-from stepgauge.properties.gauge.errors import TargetError, UsageError, describe
+from stepgauge.properties.gauge.errors import TargetError, UsageError, describe, missing_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -239,6 +239,11 @@ def _examine(wanted: Wanted, chosen: argparse.Namespace, tell: Callable[[str], N
         return failed(wanted.target, wanted.rule, str(error), usage=True)
     except KeyboardInterrupt:
         raise
+    except ModuleNotFoundError as error:
+        needed = missing_extra(error)
+        return failed(
+            wanted.target, wanted.rule, needed or f"cannot be examined: {describe(error)}", usage=bool(needed)
+        )
     except BaseException as error:  # so that whatever goes wrong here is said of this target alone
         return failed(wanted.target, wanted.rule, f"cannot be examined: {describe(error)}")
 

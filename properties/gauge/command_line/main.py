@@ -19,10 +19,9 @@ from stepgauge.properties.gauge.command_line import (
 )
 from stepgauge.properties.gauge.command_line.interrupts import ENDING, INTERRUPTS
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
+from stepgauge.properties.gauge.errors import missing_extra
 
 COMMANDS = (check, rules, explain, checks, strength, vectors, schema, cache)  # as the help lists them
-# Optional modules, and the extra that brings each.
-EXTRAS = {"rich": "check", "hypothesis": "check", "jsonschema": "check", "platformdirs": "check", "torch": "torch"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,10 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = chosen.command
         return int(command(chosen))
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRAS:
+        if not (needed := missing_extra(error)):
             raise
-        return usage_error(f"this needs {missing}: pip install 'stepgauge[{EXTRAS[missing]}]'")
+        return usage_error(needed)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     except BrokenPipeError:
