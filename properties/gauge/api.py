@@ -78,8 +78,11 @@ def report_on(
     """The report on an optimizer, also on one that cannot be loaded or built.
 
     Raises:
+        ModuleNotFoundError: the extra `check` is not installed.
         UsageError: see `check_optimizer`.
     """
+    import hypothesis  # noqa: F401  # it draws the problems: if it is missing, that is said before any check fails for it
+
     asked = Asked.of(optimizer, rule)
     progress("loading")
     try:

@@ -166,7 +166,7 @@ def test_messages_are_as_the_schema_says(tmp_path: Path) -> None:
 
 
 def _checked(*arguments: str, folder: Path) -> list[dict[str, Any]]:
-    """The results of the command, in a process of its own: a library with threads is not to be forked with the tests."""
+    """The results of the command as a process: what has threads is not to be forked."""
     out = folder / "out.json"
     command = [sys.executable, "-m", "stepgauge", "check", *arguments, "--level", "quick", "--json", str(out)]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
