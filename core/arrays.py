@@ -76,6 +76,7 @@ def checked_groups(rule: type[Rule], groups: Sequence[Group], count: int) -> lis
     for group in groups:
         if type(group.rule) is not rule:
             raise TypeError(f"Invalid group: has a {type(group.rule).__name__} (must be a {rule.__name__})")
+        group.rule.require_own_dialect()
         for i in group.members:
             if not 0 <= i < count:
                 raise ValueError(f"Invalid group: has parameter {i} (there are {count}, counted from 0)")

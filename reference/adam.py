@@ -2,6 +2,10 @@
 
 eps stands outside the square root, both bias corrections are applied separately, weight decay is added to the
 gradient. With amsgrad the largest second moment so far, not corrected for bias, takes the place of the current one.
+
+keras differs from torch in: eps is added to the root before the correction of its bias; the decay is decoupled
+(keras 3, src/optimizers/adam.py and base_optimizer.py; scikit-learn's eps stands there, too).
+optax differs from torch in: amsgrad keeps the largest corrected second moment (optax, scale_by_amsgrad).
 """
 
 from dataclasses import dataclass
@@ -20,7 +24,8 @@ class Adam(Rule):
     weight_decay: float = 0.0
     amsgrad: bool = False
 
-    dialects: ClassVar[tuple[str, ...]] = ("torch",)
+    dialects: ClassVar[tuple[str, ...]] = ("torch", "optax", "keras")
+    foreign: ClassVar[tuple[str, ...]] = ("optax", "keras")
     required_laws: ClassVar[int] = 0
 
     class State(NamedTuple):
@@ -33,7 +38,10 @@ class Adam(Rule):
         return self.State(0, np.zeros_like(p), np.zeros_like(p), np.zeros_like(p))
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
-        g = g + self.weight_decay * p if self.weight_decay else g
+        if self.weight_decay and self.dialect == "keras":
+            p = (1 - self.lr * self.weight_decay) * p
+        elif self.weight_decay:
+            g = g + self.weight_decay * p
         return self.descend(p, g, s)
 
     def descend(self, p: Array, g: Array, s: State) -> tuple[Array, State]:
@@ -42,7 +50,12 @@ class Adam(Rule):
         t = s.step + 1
         m = beta1 * s.exp_avg + (1 - beta1) * g
         v = beta2 * s.exp_avg_sq + (1 - beta2) * g * g
-        v_max = np.maximum(s.max_exp_avg_sq, v) if self.amsgrad else s.max_exp_avg_sq
-        denom = np.sqrt(v_max if self.amsgrad else v) / (1 - beta2**t) ** 0.5 + self.eps
+        correction = (1 - beta2**t) ** 0.5
+        optax = self.amsgrad and self.dialect == "optax"
+        kept = v / correction**2 if optax else v
+        v_max = np.maximum(s.max_exp_avg_sq, kept) if self.amsgrad else s.max_exp_avg_sq
+        root = np.sqrt(v_max if self.amsgrad else v)
+        eps = self.eps / correction if self.dialect == "keras" else self.eps
+        denom = (root if optax else root / correction) + eps
         p = p - self.lr / (1 - beta1**t) * (m / denom)
         return p, self.State(t, m, v, v_max)

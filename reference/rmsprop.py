@@ -2,8 +2,12 @@
 
 eps stands outside the square root; lr outside the momentum buffer; all averages start at zero.
 Centered, the difference v - a^2 cancels, and may round below zero under constant gradients: NaN, as in torch.
+
+keras differs from torch in: eps is inside the root, lr inside the momentum buffer, the decay decoupled (keras 3,
+src/optimizers/rmsprop.py and base_optimizer.py). tensorflow and optax, which has no decay, are the same.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -21,7 +25,9 @@ class RMSprop(Rule):
     momentum: float = 0.0
     centered: bool = False
 
-    dialects: ClassVar[tuple[str, ...]] = ("torch",)
+    dialects: ClassVar[tuple[str, ...]] = ("torch", "keras")
+    same_as: ClassVar[Mapping[str, str]] = {"tensorflow": "keras", "optax": "keras"}
+    foreign: ClassVar[tuple[str, ...]] = ("keras",)
     required_laws: ClassVar[int] = 0
 
     class State(NamedTuple):
@@ -35,11 +41,16 @@ class RMSprop(Rule):
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
         alpha = self.alpha
-        g = g + self.weight_decay * p if self.weight_decay else g
+        keras = self.dialect == "keras"
+        if self.weight_decay and keras:
+            p = (1 - self.lr * self.weight_decay) * p
+        elif self.weight_decay:
+            g = g + self.weight_decay * p
         v = alpha * s.square_avg + (1 - alpha) * g * g
         a = alpha * s.grad_avg + (1 - alpha) * g if self.centered else s.grad_avg
         variance = v - a * a if self.centered else v
-        d = g / (np.sqrt(variance) + self.eps)
+        d = self.lr * (g / np.sqrt(variance + self.eps)) if keras else g / (np.sqrt(variance) + self.eps)
         b = self.momentum * s.momentum_buffer + d if self.momentum else s.momentum_buffer
-        p = p - self.lr * (b if self.momentum else d)
+        moved = b if self.momentum else d
+        p = p - moved if keras else p - self.lr * moved
         return p, self.State(s.step + 1, v, a, b)

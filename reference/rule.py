@@ -56,6 +56,7 @@ class Rule(ABC):
 
     dialects: ClassVar[tuple[str, ...]] = ("published",)
     same_as: ClassVar[Mapping[str, str]] = {}  # names of further dialects that compute the very same numbers
+    foreign: ClassVar[tuple[str, ...]] = ()  # the dialects of other frameworks, which the reference alone has
     own_hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}  # that it alone has, or takes differently
     required_laws: ClassVar[int]  # that a verdict rests on, beside the trajectories: stated, so that one lost is missed
     State: ClassVar[Any]  # the record of a parameter's state, a NamedTuple
@@ -78,6 +79,21 @@ class Rule(ABC):
             known = ", ".join((*cls.dialects, *cls.same_as))
             raise ValueError(f"Invalid dialect: {name} ({cls.__name__} has: {known})")
         return dialect
+
+    @classmethod
+    def own_dialects(cls) -> tuple[str, ...]:
+        """The dialects that the core and the bindings compute, too."""
+        return tuple(dialect for dialect in cls.dialects if dialect not in cls.foreign)
+
+    def require_own_dialect(self) -> None:
+        """Refuse the dialects of other frameworks.
+
+        Raises:
+            ValueError: the rule is in one of them.
+        """
+        if self.dialect in self.foreign:
+            has = ", ".join(self.own_dialects())
+            raise ValueError(f"Invalid dialect: {self.dialect} (the reference alone has it; here there is: {has})")
 
     @classmethod
     def hyperparameter_names(cls) -> tuple[str, ...]:

@@ -1,6 +1,9 @@
 """SGD with momentum, as torch.optim computes it.
 
 The first momentum buffer is the gradient itself, undampened. Without momentum there is no buffer.
+
+keras differs from torch in: lr is inside the momentum buffer, so that a schedule acts on new gradients alone; the decay
+is decoupled (keras 3, src/optimizers/sgd.py and base_optimizer.py; scikit-learn's MLP has lr inside, too).
 """
 
 from dataclasses import dataclass
@@ -17,7 +20,8 @@ class SGD(Rule):
     weight_decay: float = 0.0
     nesterov: bool = False
 
-    dialects: ClassVar[tuple[str, ...]] = ("torch",)
+    dialects: ClassVar[tuple[str, ...]] = ("torch", "keras")
+    foreign: ClassVar[tuple[str, ...]] = ("keras",)
     required_laws: ClassVar[int] = 4
 
     class State(NamedTuple):
@@ -31,10 +35,15 @@ class SGD(Rule):
         return self.State(None)
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
-        g = g + self.weight_decay * p if self.weight_decay else g
+        keras = self.dialect == "keras"
+        if self.weight_decay and keras:
+            p = (1 - self.lr * self.weight_decay) * p
+        elif self.weight_decay:
+            g = g + self.weight_decay * p
         if self.momentum == 0:
             return p - self.lr * g, s
+        g = self.lr * g if keras else g
         b = g if s.momentum_buffer is None else self.momentum * s.momentum_buffer + (1 - self.dampening) * g
         d = g + self.momentum * b if self.nesterov else b
-        p = p - self.lr * d
+        p = p - d if keras else p - self.lr * d
         return p, self.State(b)

@@ -65,7 +65,7 @@ class BoundOptimizer(Optimizer, ABC):
         for name, value in values.items():
             if isinstance(value, Tensor):  # each step would wait for its device to read it
                 raise ValueError(f"Invalid {name}: {value} (must be a Python number, not a tensor: pass {name}.item())")
-        self.rule(**values)
+        self.rule(**values).require_own_dialect()
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, as in torch.

@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
 def keywords(rule: Rule) -> dict[str, Any]:
     """The hyperparameters as the rule's function takes them."""
-    dialect = {"dialect": rule.dialect} if len(rule.dialects) > 1 else {}
+    dialect = {"dialect": rule.dialect} if len(rule.own_dialects()) > 1 else {}
     return rule.hyperparameters() | dialect
 
 

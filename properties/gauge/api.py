@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from stepgauge.properties.gauge.checks.options import Level, Options
-from stepgauge.properties.gauge.errors import TargetError, UsageError
+from stepgauge.properties.gauge.errors import TargetError, UsageError, missing_extra
 from stepgauge.properties.gauge.examine import examine
 from stepgauge.properties.gauge.problems.problem import Dtype
 from stepgauge.properties.gauge.targets.base import Target
@@ -25,6 +25,7 @@ def check_optimizer(
     rename: Mapping[str, str] | None = None,
     level: Level = "standard",
     device: str = "cpu",
+    adapter: str | None = None,
     only: str = "*",
     skip: str = "",
     seed: int = 0,
@@ -41,6 +42,7 @@ def check_optimizer(
         rename: the optimizer's names for the rule's hyperparameters.
         level: how many problems.
         device: where a torch optimizer runs.
+        adapter: what kind of target it is; found out if None.
         only: globs of the checks to run, separated by commas.
         skip: globs of the checks to leave out, likewise.
         seed: draws other problems.
@@ -51,6 +53,7 @@ def check_optimizer(
         A report; true if the optimizer conforms. What the optimizer does wrong, or raises, is in it.
 
     Raises:
+        ModuleNotFoundError: an extra is not installed, which it names.
         ValueError: there is no such rule, dialect or hyperparameter, or a value is out of range.
 
     >>> import torch
@@ -59,9 +62,11 @@ def check_optimizer(
     """
     options = Options(level, seed, dialect, dict(set or {}), only, skip, diagnosis, dtype or "")
     try:
-        return report_on(optimizer, rule, options, rename or {}, device)
+        return report_on(optimizer, rule, options, rename or {}, device, adapter=adapter)
     except UsageError as error:
         raise ValueError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(missing_extra(error) or str(error), name=error.name) from error
 
 
 def report_on(
@@ -71,19 +76,24 @@ def report_on(
     renames: Mapping[str, str],
     device: str,
     progress: Callable[[str], None] = lambda _: None,
+    adapter: str | None = None,
 ) -> Report:
     """The report on an optimizer, also on one that cannot be loaded or built.
 
     Raises:
+        ModuleNotFoundError: the extra `check` is not installed.
         UsageError: see `check_optimizer`.
     """
+    import hypothesis  # noqa: F401  # it draws the problems: if it is missing, that is said before any check fails for it
+
     asked = Asked.of(optimizer, rule)
     progress("loading")
     try:
-        target = asked.built(renames, device)
+        target = asked.built(renames, device, adapter)
     except TargetError as error:
         return failed(asked.name, asked.rule, str(error))
-    return replace(examine(target, options, progress), inferred=rule is None)
+    mapped = target.names.mapped if target.names else {}
+    return replace(examine(target, options, progress), inferred=rule is None, mapped=mapped)
 
 
 class Asked(NamedTuple):
@@ -103,16 +113,17 @@ class Asked(NamedTuple):
         """
         if isinstance(optimizer, str):
             specification = Specification.parse(optimizer)
-            chosen = infer_rule(specification.attribute) if rule is None else known_rule(rule, or_none=True)
+            chosen = infer_rule(specification.goes_by) if rule is None else known_rule(rule, or_none=True)
             return cls(optimizer, chosen, specification.keywords, cache(specification.load))
         name = getattr(optimizer, "__name__", repr(optimizer))
         return cls(name, infer_rule(name) if rule is None else known_rule(rule, or_none=True), {}, lambda: optimizer)
 
-    def built(self, renames: Mapping[str, str], device: str) -> Target:
+    def built(self, renames: Mapping[str, str], device: str, adapter: str | None = None) -> Target:
         """The target around it.
 
         Raises:
             TargetError: it cannot be loaded or built.
             UsageError: a rename does not fit.
         """
-        return make_target(self.name, self.load(), self.rule, keywords=self.keywords, renames=renames, device=device)
+        given = {"keywords": self.keywords, "renames": renames, "device": device, "adapter": adapter}
+        return make_target(self.name, self.load(), self.rule, **given)

@@ -9,6 +9,24 @@ FOREIGN_ERRORS = (
 )  # what a stranger's code may raise: a script without a guard exits when imported
 
 
+# Optional modules, and the extra that brings each.
+EXTRAS = {
+    **dict.fromkeys(("rich", "hypothesis", "jsonschema", "packaging", "platformdirs"), "check"),
+    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+    "torch": "torch",
+    "pytest": "test",
+    "jax": "optax",
+    "optax": "optax",
+    "keras": "keras",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> str:
+    """What to install for an optional module that is not there; empty if no extra brings it."""
+    missing = (error.name or "").partition(".")[0]
+    return f"this needs {missing}: pip install 'stepgauge[{EXTRAS[missing]}]'" if missing in EXTRAS else ""
+
+
 class UsageError(Exception):
     """The user asked for something that does not exist or does not fit together."""
 

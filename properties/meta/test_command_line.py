@@ -80,8 +80,8 @@ class BadGroups:
         pass
 
 class OtherRate(torch.optim.SGD):
-    def __init__(self, params, learning_rate=0.1):
-        super().__init__(params, learning_rate)
+    def __init__(self, params, rate=0.1):
+        super().__init__(params, rate)
 
 number = 3
 '''
@@ -216,7 +216,7 @@ class Slow(torch.optim.SGD):
         time.sleep(60)
 """
     )
-    options = ["--rule", "sgd", "--only", "trajectory/defaults", "--json", str(file), *QUICK]
+    options = ["--rule", "sgd", "-j1", "--only", "trajectory/defaults", "--json", str(file), *QUICK]
     targets = [f"{strangers}:Faithful", f"{strangers}:Slow"]
     command = [sys.executable, "-m", "stepgauge.properties.gauge.command_line", "check", *targets, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
@@ -254,8 +254,8 @@ def test_what_is_not_offered_may_have_another_name(strangers: str, capsys: pytes
     assert main(arguments) == 5
     printed = capsys.readouterr().out
     assert "conforms at its defaults only: lr=0.1 cannot be set" in printed  # the groups tell it
-    assert "if learning_rate is one of these, say --rename OURS=THEIRS" in printed
-    assert main([*arguments, "--rename", "lr=learning_rate"]) == 0
+    assert "if rate is one of these, say --rename OURS=THEIRS" in printed
+    assert main([*arguments, "--rename", "lr=rate"]) == 0
     assert main(["check", f"{strangers}:StepsTwice(lr=0.1)", *arguments[2:], "--only", "trajectory/defaults"]) == 1
     assert "it does not offer" not in capsys.readouterr().out  # lr is fixed by the user
 
@@ -349,7 +349,7 @@ def test_interrupt_reports_what_is_finished(
         return examine(target, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(api, "examine", interrupted)
-    assert main(["check", "torch.optim:SGD", "torch.optim:Adam", *QUICK]) == 130
+    assert main(["check", "torch.optim:SGD", "torch.optim:Adam", "-j1", *QUICK]) == 130
     printed = capsys.readouterr()
     assert "conforms" in printed.out
     assert "1 of 2 targets are finished" in printed.err

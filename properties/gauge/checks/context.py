@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -289,7 +290,7 @@ class Context:
 
         fixed = {**self.fixed, **constraints.pop("fixed", {})}
         maximize = self.target.takes_maximize
-        return problems_of(
+        drawn = problems_of(
             self.target.rule,
             per_focus,
             constraints.pop("seed", self.options.seed),
@@ -298,6 +299,7 @@ class Context:
             without=frozenset(self.refused) & OPTIONAL_LAYERS.keys(),
             **constraints,
         )
+        return drawn if self.target.takes_absent else [replace(recipe, absent=()) for recipe in drawn]
 
     def training_problems(self, seed: int | None = None) -> list[Problem]:
         """Problems in which what a scheduler may move on this target moves; other ones for another seed."""

@@ -1,4 +1,4 @@
-"""`python -m stepgauge.properties.gauge.command_line` is the command `stepgauge`."""
+"""`python -m stepgauge` is the command `stepgauge`."""
 
 from stepgauge.properties.gauge.command_line.main import run
 

@@ -1,14 +1,18 @@
 """`stepgauge check`: verdicts on optimizers."""
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepgauge.properties.gauge.checks.options import DTYPES, LEVELS
+from stepgauge.properties.gauge.command_line import per_target
 from stepgauge.properties.gauge.command_line.arguments import (
     add_rename,
     assignment,
@@ -17,7 +21,9 @@ from stepgauge.properties.gauge.command_line.arguments import (
     require_folder,
 )
 from stepgauge.properties.gauge.command_line.interrupts import interruptible, raise_if_interrupted
+from stepgauge.properties.gauge.command_line.isolation import Lost, Pool
 from stepgauge.properties.gauge.command_line.output import ExitStatus, console, fall_silent, usage_error
+from stepgauge.properties.gauge.command_line.per_target import Wanted
 from stepgauge.properties.gauge.command_line.written import (
     Unwritten,
     add_reports,
@@ -25,11 +31,10 @@ from stepgauge.properties.gauge.command_line.written import (
     write_reports,
     written_files,
 )
-from stepgauge.properties.gauge.errors import TargetError, UsageError, describe
+from stepgauge.properties.gauge.errors import TargetError, UsageError, describe, missing_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.status import Status
 
     from stepgauge.properties.gauge.verdicts.report import Report
 
@@ -37,7 +42,11 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     check = commands.add_parser("check", help="check optimizers against the rules they are named for")
     check.add_argument(
-        "targets", nargs="+", metavar="TARGET", help="module:Factory or path.py:Factory, maybe (key=value)"
+        "targets",
+        nargs="*",
+        metavar="TARGET",
+        help="module:Factory or path.py:Factory, maybe (key=value), or program:COMMAND; "
+        "those of [tool.stepgauge] in pyproject.toml if none is given",
     )
     check.add_argument("--rule", metavar="NAME", help="the rule to compare with, or none (default: by the name)")
     check.add_argument("--dialect", default="auto", metavar="auto|NAME", help="the dialect to hold targets to")
@@ -67,20 +76,27 @@ def add(commands: Any) -> None:
     check.add_argument(
         "--no-diagnosis", dest="diagnosis", action="store_false", help="do not seek the cause of a divergence"
     )
+    check.add_argument("--adapter", metavar="NAME", help="what kind of target it is (default: found out)")
+    check.add_argument(
+        "-j",
+        "--jobs",
+        type=natural,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="targets at once (default: %(default)s)",
+    )
+    check.add_argument(
+        "--timeout", type=float, metavar="S", default=3600.0, help="seconds for each target (default: %(default)g)"
+    )
     check.set_defaults(command=run)
 
 
 def run(chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from stepgauge.properties.gauge.targets.rules import known_rule
-
     try:
-        if chosen.rule is not None:
-            chosen.rule = known_rule(chosen.rule, or_none=True)
-        require_device(chosen.device)
-        require_all_writable(written_files(chosen))
-        require_folder("--save", chosen.save)
+        chosen.wanted = chosen.wanted or per_target.in_project()
+        _validate(chosen)
     except UsageError as error:
         return usage_error(str(error))
     reports: list[Report] = []
@@ -94,10 +110,54 @@ def run(chosen: argparse.Namespace) -> int:
             interrupted = True
         except Unwritten as error:
             unwritten = error
+        said += _unexpected(reports, chosen)
         _show(reports, said)
     if unwritten:
         return usage_error(str(unwritten))
-    return ExitStatus.INTERRUPTED if interrupted else exit_status(reports, strict=chosen.strict)
+    return ExitStatus.INTERRUPTED if interrupted else _status(reports, chosen)
+
+
+def _validate(chosen: argparse.Namespace) -> None:
+    """Refuse what nobody can do, before the work.
+
+    Raises:
+        UsageError: see there.
+    """
+    if not chosen.wanted:
+        raise UsageError("no target: give one, or list them in pyproject.toml under [tool.stepgauge]")
+    if chosen.timeout <= 0:
+        raise UsageError(f"--timeout {chosen.timeout:g}: must be above 0")
+    if chosen.jobs < 1:
+        raise UsageError("--jobs 0: must be at least 1")
+    chosen.wanted = [replace(wanted, rule=_known(wanted.rule)) for wanted in chosen.wanted]
+    require_device(chosen.device)
+    require_all_writable(written_files(chosen))
+    require_folder("--save", chosen.save)
+
+
+def _known(rule: str | None) -> str | None:
+    from stepgauge.properties.gauge.targets.rules import known_rule
+
+    return None if rule is None else known_rule(rule, or_none=True)
+
+
+def _unexpected(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterator[str]:
+    """What came otherwise than the project's pyproject.toml expects, and what came as it does."""
+    for wanted in chosen.wanted:
+        for report in reports:
+            if report.target == wanted.target and wanted.expected:
+                came = (
+                    "as expected" if report.verdict == wanted.expected else f"but was expected to be {wanted.expected}"
+                )
+                yield f"{report.target}: {report.verdict}, {came} ({wanted.reason})"
+
+
+def _status(reports: "Sequence[Report]", chosen: argparse.Namespace) -> int:
+    """The exit status; a verdict that is expected counts as conforming, any other in its place as a divergence."""
+    expected = {wanted.target: wanted.expected for wanted in chosen.wanted if wanted.expected}
+    if any(report.verdict != expected.get(report.target, report.verdict) for report in reports):
+        return ExitStatus.DIVERGES
+    return exit_status([report for report in reports if report.target not in expected], strict=chosen.strict)
 
 
 def _written(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterator[str]:
@@ -131,64 +191,102 @@ def _show(reports: "Sequence[Report]", said: Sequence[str]) -> None:
 
 
 def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", terminal: "Console") -> bool:
-    """Examine target after target, adding to `reports`; whether the user interrupted it."""
+    """Examine every target in a process of its own, adding to `reports`; whether the user interrupted it."""
+    by_place: dict[int, Report] = {}
+    wanted = chosen.wanted
+    interrupted = False
+    with terminal.status("starting") as status:
+        pool = Pool(chosen.jobs, chosen.timeout, lambda k, check: status.update(f"{wanted[k].target}: {check}"))
+        try:
+            for k, result in pool.results([partial(_examine, each, chosen) for each in wanted]):
+                by_place[k] = _lost(wanted[k], result) if isinstance(result, Lost) else result
+                _write_so_far([by_place[place] for place in sorted(by_place)], chosen)
+        except KeyboardInterrupt:
+            interrupted = True
+    reports += [by_place[place] for place in sorted(by_place)]
+    if interrupted:
+        terminal.print(f"interrupted: {len(reports)} of {len(wanted)} targets are finished")
+    return interrupted
+
+
+def _write_so_far(reports: "Sequence[Report]", chosen: argparse.Namespace) -> None:
+    """Keep what is finished; that it cannot be written is said at the end, when all of it is to be."""
+    from stepgauge.properties.gauge.reports.json import write_json
+
+    if chosen.json and len(reports) < len(chosen.wanted):
+        with suppress(OSError):
+            write_json(reports, chosen.json)
+
+
+def _lost(wanted: Wanted, lost: Lost) -> "Report":
+    from stepgauge.properties.gauge.verdicts.report import failed
+
+    return failed(wanted.target, wanted.rule, lost.why)
+
+
+def _examine(wanted: Wanted, chosen: argparse.Namespace, tell: Callable[[str], None]) -> "Report":
+    """The report on one target, whatever is wrong with it."""
     from hypothesis.configuration import set_hypothesis_home_dir
 
-    from stepgauge.properties.gauge.cache.run import run_cache
-    from stepgauge.properties.gauge.examine import Interrupted
-
-    set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "stepgauge-hypothesis")  # and not in the user's folder
-    try:
-        with run_cache(), terminal.status("starting") as status:
-            for text in chosen.targets:
-                reports.append(_examine(text, chosen, partial(_tell, status, text)))
-    except KeyboardInterrupt as interrupt:
-        reports += [interrupt.report] if isinstance(interrupt, Interrupted) else []
-        terminal.print(f"interrupted: {len(reports)} of {len(chosen.targets)} targets are finished")
-        return True
-    return False
-
-
-def _tell(status: "Status", target: str, check: str) -> None:
-    raise_if_interrupted()
-    status.update(f"{target}: {check}")
-
-
-def _examine(text: str, chosen: argparse.Namespace, progress: Callable[[str], None]) -> "Report":
-    """The report on one target, whatever is wrong with it."""
     from stepgauge.properties.gauge.api import report_on
+    from stepgauge.properties.gauge.cache.run import run_cache
     from stepgauge.properties.gauge.checks.options import Options
     from stepgauge.properties.gauge.verdicts.report import failed
 
+    def progress(check: str) -> None:
+        raise_if_interrupted()
+        tell(check)
+
+    set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "stepgauge-hypothesis")  # and not in the user's folder
     only, skip = ",".join(chosen.only) or "*", ",".join(chosen.skip)
     options = Options(
-        chosen.level, chosen.seed, chosen.dialect, dict(chosen.set), only, skip, chosen.diagnosis, chosen.dtype
+        chosen.level, chosen.seed, wanted.dialect, dict(wanted.set), only, skip, chosen.diagnosis, chosen.dtype
     )
     try:
-        return report_on(text, chosen.rule, options, dict(chosen.rename), chosen.device, progress)
+        with run_cache():
+            return report_on(
+                wanted.target, wanted.rule, options, wanted.rename, chosen.device, progress, wanted.adapter
+            )
     except UsageError as error:
-        return failed(text, chosen.rule, str(error), usage=True)
+        return failed(wanted.target, wanted.rule, str(error), usage=True)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # so that whatever goes wrong here loses nobody else's verdict
-        return failed(text, chosen.rule, f"cannot be examined: {describe(error)}")
+    except ModuleNotFoundError as error:
+        needed = missing_extra(error)
+        return failed(
+            wanted.target, wanted.rule, needed or f"cannot be examined: {describe(error)}", usage=bool(needed)
+        )
+    except BaseException as error:  # so that whatever goes wrong here is said of this target alone
+        return failed(wanted.target, wanted.rule, f"cannot be examined: {describe(error)}")
 
 
 def _saved(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterator[str]:
-    """Save every divergence; where each is."""
-    from stepgauge.properties.gauge.api import Asked
-    from stepgauge.properties.gauge.vectors.saved_divergence import file_names, save
+    """Save every divergence, again in processes of their own; where each is."""
+    from stepgauge.properties.gauge.vectors.saved_divergence import file_names
 
     divergent = [report for report in reports if report.verdict == "diverges"]
-    for report, name in zip(divergent, file_names(divergent), strict=True):
-        try:
-            target = Asked.of(report.target, report.rule).built(dict(chosen.rename), chosen.device)
-            said = save(report, target, chosen.save, name)
-        except TargetError as error:  # it was changed since it was examined, or is not built alike every time
-            said = f"not saved: {error}"
-        except OSError as error:
-            said = f"not saved: {error.filename} cannot be written ({error.strerror})"
-        yield f"{report.target}: {said}"
+    names = list(file_names(divergent))
+    pool = Pool(chosen.jobs, chosen.timeout, lambda *_: None)
+    jobs = [partial(_save, report, chosen, name) for report, name in zip(divergent, names, strict=True)]
+    said = dict(pool.results(jobs))
+    for k, report in enumerate(divergent):
+        line = f"not saved: {said[k].why}" if isinstance(said[k], Lost) else said[k]
+        yield f"{report.target}: {line}"
+
+
+def _save(report: "Report", chosen: argparse.Namespace, name: str, _: object) -> str:
+    """Save one divergence; what is to be said of it."""
+    from stepgauge.properties.gauge.api import Asked
+    from stepgauge.properties.gauge.vectors.saved_divergence import save
+
+    wanted = next(each for each in chosen.wanted if each.target == report.target)
+    try:
+        target = Asked.of(report.target, report.rule).built(wanted.rename, chosen.device, wanted.adapter)
+        return save(report, target, chosen.save, name)
+    except TargetError as error:  # it was changed since it was examined, or is not built alike every time
+        return f"not saved: {error}"
+    except OSError as error:
+        return f"not saved: {error.filename} cannot be written ({error.strerror})"
 
 
 def exit_status(reports: "Sequence[Report]", *, strict: bool = False) -> int:

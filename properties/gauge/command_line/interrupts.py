@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTS: list[int] = []
 
 
@@ -11,22 +12,22 @@ INTERRUPTS: list[int] = []
 def interruptible() -> Iterator[None]:
     """Ctrl-C is remembered meanwhile, and what a job's runner sends when its time is over."""
     INTERRUPTS.clear()
-    before = {kind: signal.signal(kind, _interrupt) for kind in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _interrupt) for number in ENDING}
     try:
         yield
     finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(signal_number: int, _: object) -> None:
-    """Ctrl-C; remembered, because where Python cannot raise (in a callback of its collector) it only prints.
+    """An interrupt; remembered, because where Python cannot raise (in a callback of its collector) it only prints.
 
     What is finished is then reported, which a second one must not cut off.
     """
     INTERRUPTS.append(signal_number)
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

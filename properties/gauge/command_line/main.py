@@ -11,35 +11,30 @@ from stepgauge.properties.gauge.command_line import (
     check,
     checks,
     explain,
+    per_target,
     rules,
     schema,
     strength,
     survey,
     vectors,
 )
-from stepgauge.properties.gauge.command_line.interrupts import INTERRUPTS
+from stepgauge.properties.gauge.command_line.interrupts import ENDING, INTERRUPTS
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
+from stepgauge.properties.gauge.errors import missing_extra
 
 COMMANDS = (check, survey, rules, explain, checks, strength, vectors, schema, cache)  # as the help lists them
-# Optional modules, and the extra that brings each.
-EXTRAS = {
-    **dict.fromkeys(("rich", "hypothesis", "jsonschema", "packaging", "platformdirs"), "check"),
-    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
-    "torch": "torch",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     try:
-        chosen = parser().parse_args(arguments)
+        chosen = _chosen(sys.argv[1:] if arguments is None else list(arguments))
         command: Callable[[argparse.Namespace], int] = chosen.command
         return int(command(chosen))
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRAS:
+        if not (needed := missing_extra(error)):
             raise
-        return usage_error(f"this needs {missing}: pip install 'stepgauge[{EXTRAS[missing]}]'")
+        return usage_error(needed)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     except BrokenPipeError:
@@ -63,7 +58,8 @@ def run() -> None:
             stream.reconfigure(errors="backslashreplace")
     status = main()
     if INTERRUPTS:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(int(status))
 
 
@@ -76,6 +72,16 @@ def parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add(commands)
     return parser
+
+
+def _chosen(arguments: list[str]) -> argparse.Namespace:
+    """What the arguments say; those of `check` may name several targets, each with options of its own."""
+    if arguments[:1] != ["check"]:
+        return parser().parse_args(arguments)
+    read = parser()
+    runs = per_target.runs_of(arguments[1:])
+    defaults = read.parse_args(["check"])
+    return per_target.gathered([read.parse_args(["check", *run]) for run in runs], vars(defaults))
 
 
 def _version() -> str:

@@ -13,7 +13,7 @@ def add(commands: Any) -> None:
         "name",
         choices=SCHEMAS,
         help="vectors: what `vectors verify` reads; report: what `check --json` writes; survey: what `survey --json` "
-        "writes; implementations: the list that `survey FILE` reads",
+        "writes; implementations: the list that `survey FILE` reads; program: what programs are told and answer",
     )
     schema.set_defaults(command=run)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-SCHEMAS = ("vectors", "report", "survey", "implementations")
+SCHEMAS = ("vectors", "report", "survey", "implementations", "program")
 
 
 def schema_text(name: str) -> str:

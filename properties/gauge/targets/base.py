@@ -19,6 +19,7 @@ import numpy as np
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError, describe
 from stepgauge.properties.gauge.problems.problem import UNMOVED, Dtype, Moved, Problem, flatten
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.targets.names import KeywordNames
 from stepgauge.reference import RULES, Array, Layer, Rule, Seen
 
 NO_RULE = "none"  # stands for the rule of a target that is compared with itself alone
@@ -60,8 +61,10 @@ class Target(ABC):
         told: hyperparameters that it shows but nobody can set, with their values.
         schedulable: hyperparameters that can be changed between steps.
         takes_maximize: whether it can be told to maximize.
+        takes_absent: whether a parameter may have no gradient in a step.
         supports: what can be asked of it beside stepping.
         forms: keywords that choose another implementation of the same rule, which must compute the same.
+        names: what it calls the hyperparameters, if it has names of its own.
         dtype: the precision in which it is run if no other is named.
     """
 
@@ -74,8 +77,10 @@ class Target(ABC):
     told: Mapping[str, Any] = MappingProxyType({})
     schedulable: frozenset[str] = frozenset()
     takes_maximize: bool = True
+    takes_absent: bool = True
     supports: frozenset[Support] = frozenset()
     forms: tuple[str, ...] = ()
+    names: KeywordNames | None = None
     dtype: Dtype = "float64"
 
     def in_dtype(self, dtype: Dtype) -> Self:
@@ -143,6 +148,8 @@ class Target(ABC):
                     cast = [None if g is None else g.astype(dtype) for g in grads]
                     params = self.step(cast, state, problem.moved(t), problem.seen_in(t, dtype))
                     _require_shapes(params, problem.initial)
+                except TargetError:
+                    raise
                 except FOREIGN_ERRORS as error:
                     raise StepError(t, error) from error
                 rows.append(flatten(params))

@@ -5,6 +5,7 @@ from typing import Any
 
 from stepgauge.core import Optimizer
 from stepgauge.properties.gauge.errors import TargetError, UsageError
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer, adapters
 from stepgauge.properties.gauge.targets.base import NO_RULE, Target
 from stepgauge.properties.gauge.targets.core_optimizer import CoreTarget
 from stepgauge.properties.gauge.targets.numpy_rule import RuleTarget
@@ -19,8 +20,9 @@ def make_target(
     keywords: Mapping[str, Any] | None = None,
     renames: Mapping[str, str] | None = None,
     device: str = "cpu",
+    adapter: str | None = None,
 ) -> Target:
-    """The target around a factory: a rule with the reference's interface, an optimizer of the core, or one of torch.
+    """The target around a factory: one of the reference's rules, an optimizer of the core, or what an adapter takes.
 
     Raises:
         TargetError: it cannot be built, or what it builds is no optimizer.
@@ -34,10 +36,21 @@ def make_target(
         if issubclass(factory, Optimizer):
             return CoreTarget(name, factory, rule, keywords or {})
         return RuleTarget(name, factory, rule, keywords or {})
-    if rule == NO_RULE:
-        from stepgauge.properties.gauge.targets.ruleless_torch import RulelessTorchTarget
+    offer = Offer(name, factory, rule, keywords or {}, renames or {}, device)
+    return _adapter(offer, adapter).target(offer)
 
-        return RulelessTorchTarget(name, factory, keywords or {}, renames or {}, device)
-    from stepgauge.properties.gauge.targets.torch_optimizer import TorchTarget
 
-    return TorchTarget(name, factory, rule, keywords or {}, renames or {}, device)
+def _adapter(offer: Offer, named: str | None) -> BaseAdapter:
+    """The adapter that the user named, or the first that the offer fits; else torch's, which says what is missing.
+
+    Raises:
+        UsageError: there is no adapter of that name.
+        TargetError: the laws without a rule are asked of what is no torch optimizer.
+    """
+    known = adapters()
+    if named is not None and named not in known:
+        raise UsageError(f"--adapter {named}: the adapters are {', '.join(known)}")
+    chosen = known[named] if named else next((a for a in known.values() if a.fits(offer)), known["torch"])
+    if offer.rule == NO_RULE and chosen.name != "torch":
+        raise TargetError("is no torch optimizer, of which alone the laws without a rule are asked")
+    return chosen

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import shlex
 import sys
 import zlib
 from collections.abc import Callable
@@ -9,7 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, UsageError, describe
+from stepgauge.properties.gauge.targets.adapters.keras import choose_backend
+from stepgauge.properties.gauge.targets.adapters.program import Program
 from stepgauge.properties.gauge.targets.base import quiet
+
+PROGRAM = "program:"
 
 
 class Specification(NamedTuple):
@@ -20,8 +25,17 @@ class Specification(NamedTuple):
     attribute: str
     keywords: dict[str, Any]
 
+    @property
+    def goes_by(self) -> str:
+        """The name that may tell the rule: of the factory, or of the program's file."""
+        if self.module != PROGRAM:
+            return self.attribute
+        return Path(shlex.split(self.attribute)[0]).stem
+
     @classmethod
     def parse(cls, text: str) -> "Specification":
+        if text.startswith(PROGRAM) and text != PROGRAM:
+            return cls(text, PROGRAM, text.removeprefix(PROGRAM), {})
         module, colon, call = text.partition(":")
         relative = module.startswith(".") and not module.endswith(".py")
         if relative or not (module and colon and call):
@@ -48,7 +62,10 @@ class Specification(NamedTuple):
         Raises:
             TargetError: the module does not exist or does not import, or has no such callable.
         """
+        if self.module == PROGRAM:
+            return Program(self.attribute)  # type: ignore[return-value]  # which the adapter of programs starts
         try:
+            choose_backend()
             with quiet():
                 found: Any = _import(self.module)
         except FOREIGN_ERRORS as error:
@@ -57,10 +74,15 @@ class Specification(NamedTuple):
             if not hasattr(found, part):
                 raise TargetError(f"cannot be loaded: {self.module} has no {self.attribute!r}{_close(part, found)}")
             found = getattr(found, part)
-        if not callable(found):
+        if not (callable(found) or _steps(found)):
             raise TargetError(f"is no optimizer: {self.attribute} is {found!r:.40}, not a class or a factory")
         loaded: Callable[..., Any] = found
         return loaded
+
+
+def _steps(made: Any) -> bool:
+    """Whether this is an optimizer that has been built already."""
+    return any(callable(getattr(made, name, None)) for name in ("step", "update", "apply"))
 
 
 def _dotted(node: ast.expr) -> str:

@@ -1,12 +1,22 @@
 """Names: which keywords of a factory stand for which hyperparameters of a rule (`--rename`)."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Self
 
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.reference import Rule
 
+# What others call the hyperparameters, tried in this order; a tuple names the items of a tuple.
+SYNONYMS: Mapping[str, Sequence[str | tuple[str, ...]]] = {
+    "lr": ("learning_rate", "learning_rate_init", "learn_rate", "step_size"),
+    "betas": (("beta1", "beta2"), ("beta_1", "beta_2"), ("b1", "b2")),
+    "eps": ("epsilon",),
+    "weight_decay": ("wd",),
+    "alpha": ("rho", "decay"),
+    "decoupled": ("weight_decouple", "decouple", "decoupled_decay"),
+    "momentum": ("mu",),
+}
 MODEL = "model"  # the keyword under which an optimizer that looks at layers is given the network; --rename has others
 
 
@@ -14,7 +24,8 @@ class KeywordNames:
     """The names of a target for the hyperparameters of its rule.
 
     `renames` gives theirs for ours, `betas.0` and so on for the items of a tuple that they split; all other names are
-    shared. What `theirs` lists may be renamed to, and anything if the target `is_open`: if it passes keywords on.
+    shared, but for common synonyms that `theirs` has (`mapped`). What `theirs` lists may be renamed
+    to, and anything if the target `is_open`: if it passes keywords on.
 
     Raises:
         UsageError: a rename is of what the rule does not have, to what the target does not have, or of half a tuple.
@@ -31,7 +42,10 @@ class KeywordNames:
         is_open: bool = False,
     ) -> None:
         self.target, self.rule, self.record, self.renames = target, rule, record, dict(renames)
-        self._check(list(theirs), is_open)
+        listed = list(theirs)
+        self._check(listed, is_open)
+        self.mapped = self._mapped(set(listed))
+        self.renames |= self.mapped
 
     def within(self, keys: Collection[str]) -> Self:
         """The names among other keys, such as those of `param_groups`: theirs if they are there, else ours."""
@@ -95,6 +109,22 @@ class KeywordNames:
     def _parts(self, name: str) -> list[tuple[str, str]]:
         """For a hyperparameter that they split: our `name.0`, `name.1`, ... and their names, in order."""
         return sorted((our, their) for our, their in self.renames.items() if our.startswith(f"{name}."))
+
+    def _mapped(self, theirs: set[str]) -> dict[str, str]:
+        """Synonyms among their names, for what neither goes by our name nor is renamed."""
+        renamed = {our.partition(".")[0] for our in self.renames}
+        free = theirs - set(self.renames.values())
+        found: dict[str, str] = {}
+        for name in self.record.hyperparameter_names():
+            known = SYNONYMS.get(name, ()) if name not in renamed | theirs else ()
+            for synonym in known:
+                if isinstance(synonym, str) and synonym in free:
+                    found[name] = synonym
+                    break
+                if isinstance(synonym, tuple) and free.issuperset(synonym):
+                    found |= {f"{name}.{k}": their for k, their in enumerate(synonym)}
+                    break
+        return found
 
     def _check(self, theirs: list[str], is_open: bool) -> None:
         names = self.record.hyperparameter_names()

@@ -13,7 +13,8 @@ import torch
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, UsageError
 from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem
 from stepgauge.properties.gauge.targets.base import DISTURBANCE, NO_RULE, RulelessTarget, quiet
-from stepgauge.properties.gauge.targets.torch_optimizer import Keywords, Run, TorchTarget, another_value
+from stepgauge.properties.gauge.targets.keywords import Keywords
+from stepgauge.properties.gauge.targets.torch_optimizer import Run, TorchTarget, another_value
 from stepgauge.reference import Array, Rule, Seen
 
 

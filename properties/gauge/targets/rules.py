@@ -1,8 +1,14 @@
 """Rules by the names that users and classes give them."""
 
+import re
+
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.targets.base import NO_RULE
 from stepgauge.reference import RULES
+
+# What ports and kernels put before or after a rule's name without meaning another rule.
+DECORATIONS = re.compile(r"^(fused|foreach|pytorch)|(optimizer|legacy|tf|fused)$")
+ALIASES = {"sgdw": "sgd", "momentum": "sgd", "sgdmomentum": "sgd"}
 
 
 def infer_rule(name: str) -> str:
@@ -12,9 +18,11 @@ def infer_rule(name: str) -> str:
         UsageError: none of the rules goes by that name.
     """
     plain = name.rpartition(".")[2].replace("_", "").lower()
-    for rule in RULES:
-        if rule.replace("_", "") == plain:
-            return rule
+    known = {rule.replace("_", ""): rule for rule in RULES} | ALIASES
+    while plain not in known and (bare := DECORATIONS.sub("", plain)) != plain:
+        plain = bare
+    if plain in known:
+        return known[plain]
     raise UsageError(
         f"cannot tell the rule of {name!r} from its name; give --rule, one of: {', '.join(RULES)}, or {NO_RULE}"
     )

@@ -1,6 +1,5 @@
 """The adapter of torch optimizers: any factory that takes parameters first and returns something that steps."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -14,6 +13,7 @@ from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, descr
 from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.targets.base import Support, Target, quiet
+from stepgauge.properties.gauge.targets.keywords import Keywords
 from stepgauge.properties.gauge.targets.names import MODEL, KeywordNames
 from stepgauge.properties.gauge.targets.torch_network import Network
 from stepgauge.reference import Array, Layer, Seen
@@ -54,43 +54,6 @@ class Run:
         """Zero the gradients in place, as `zero_grad(set_to_none=False)` does before the next backward pass."""
         for g in (self.memory or {}).values():
             g.zero_()
-
-
-@dataclass(frozen=True)
-class Keywords:
-    """The keywords of a factory.
-
-    Attributes:
-        named: those in its signature, without the first parameter (the parameters to optimize).
-        is_open: whether it passes others on (`**kwargs`), so that it has more than it names.
-    """
-
-    named: Mapping[str, inspect.Parameter]
-    is_open: bool
-
-    @classmethod
-    def of(cls, factory: Callable[..., Any]) -> "Keywords":
-        """Read a factory's signature.
-
-        Raises:
-            TargetError: it cannot be read.
-        """
-        try:
-            parameters = list(inspect.signature(factory).parameters.values())
-        except (TypeError, ValueError) as error:
-            raise TargetError(f"cannot be built: its signature cannot be read ({describe(error)})") from error
-        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        is_open = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-        rest = parameters if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL else parameters[1:]
-        return cls({p.name: p for p in rest if p.kind in named}, is_open)
-
-    def may_be_left_out(self, names: Iterable[str]) -> bool:
-        """Whether all of `names` have a default; torch's `required` marks one that has none."""
-        for name in names:
-            default = self.named[name].default if name in self.named else None
-            if default is inspect.Parameter.empty or type(default).__name__ == "_RequiredParameter":
-                return False
-        return True
 
 
 class TorchTarget(Target):

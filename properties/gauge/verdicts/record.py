@@ -119,6 +119,7 @@ class Record:
     message: str = ""
     coverage: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    mapped: Mapping[str, str] = field(default_factory=dict)  # the target's names that were taken for the rule's
     inferred: bool = False  # the rule, from the target's name
     usage: bool = False  # an error of the user's, not of the target
 

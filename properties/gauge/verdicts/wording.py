@@ -131,6 +131,9 @@ def details(report: Record) -> list[Line]:
     """What the table has no room for: the divergence, its cause, and every failed check."""
     lines: list[Line] = []
     style = OF_VERDICT[report.verdict]
+    if report.mapped:
+        names = ", ".join(f"{our}={their}" for our, their in report.mapped.items())
+        lines.append((Part(f"names taken for the rule's: {names}", Style.REMARK),))
     if report.message:
         lines.append((Part(report.message, style),))
     if report.when:
