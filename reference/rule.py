@@ -82,7 +82,7 @@ class Rule(ABC):
 
     @classmethod
     def own_dialects(cls) -> tuple[str, ...]:
-        """The dialects that the core and the bindings compute, too."""
+        """Those of the rule's own framework, which the core and the bindings compute, too."""
         return tuple(dialect for dialect in cls.dialects if dialect not in cls.foreign)
 
     def require_own_dialect(self) -> None:

@@ -114,9 +114,9 @@ class Context:
 
     @cached_property
     def dialects(self) -> tuple[str, ...]:
-        """The dialects to compare with: the one asked for, or all."""
+        """The dialects to compare with: the one asked for, or all that the target's framework may have."""
         if self.options.dialect == "auto":
-            return self.target.record.dialects
+            return self.target.record.dialects if self.target.foreign else self.target.record.own_dialects()
         return (self.target.record.canonical_dialect(self.options.dialect),)
 
     @cached_property

@@ -3,8 +3,7 @@
 import argparse
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,7 @@ from stepgauge.properties.gauge.command_line.arguments import (
     require_folder,
 )
 from stepgauge.properties.gauge.command_line.interrupts import interruptible, raise_if_interrupted
-from stepgauge.properties.gauge.command_line.isolation import Lost, Pool
+from stepgauge.properties.gauge.command_line.isolation import Job, Lost, Pool, Tell, keep_out_of_the_folder
 from stepgauge.properties.gauge.command_line.output import ExitStatus, console, fall_silent, usage_error
 from stepgauge.properties.gauge.command_line.per_target import Wanted
 from stepgauge.properties.gauge.command_line.written import (
@@ -196,9 +195,9 @@ def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", terminal: 
     wanted = chosen.wanted
     interrupted = False
     with terminal.status("starting") as status:
-        pool = Pool(chosen.jobs, chosen.timeout, lambda k, check: status.update(f"{wanted[k].target}: {check}"))
+        pool = Pool(chosen.jobs, lambda k, check: status.update(f"{wanted[k].target}: {check}"))
         try:
-            for k, result in pool.results([partial(_examine, each, chosen) for each in wanted]):
+            for k, result in pool.results([Job(partial(_examine, each, chosen), chosen.timeout) for each in wanted]):
                 by_place[k] = _lost(wanted[k], result) if isinstance(result, Lost) else result
                 _write_so_far([by_place[place] for place in sorted(by_place)], chosen)
         except KeyboardInterrupt:
@@ -224,10 +223,8 @@ def _lost(wanted: Wanted, lost: Lost) -> "Report":
     return failed(wanted.target, wanted.rule, lost.why)
 
 
-def _examine(wanted: Wanted, chosen: argparse.Namespace, tell: Callable[[str], None]) -> "Report":
+def _examine(wanted: Wanted, chosen: argparse.Namespace, tell: Tell) -> "Report":
     """The report on one target, whatever is wrong with it."""
-    from hypothesis.configuration import set_hypothesis_home_dir
-
     from stepgauge.properties.gauge.api import report_on
     from stepgauge.properties.gauge.cache.run import run_cache
     from stepgauge.properties.gauge.checks.options import Options
@@ -237,7 +234,7 @@ def _examine(wanted: Wanted, chosen: argparse.Namespace, tell: Callable[[str], N
         raise_if_interrupted()
         tell(check)
 
-    set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "stepgauge-hypothesis")  # and not in the user's folder
+    keep_out_of_the_folder()
     only, skip = ",".join(chosen.only) or "*", ",".join(chosen.skip)
     options = Options(
         chosen.level, chosen.seed, wanted.dialect, dict(wanted.set), only, skip, chosen.diagnosis, chosen.dtype
@@ -266,9 +263,10 @@ def _saved(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterator[
 
     divergent = [report for report in reports if report.verdict == "diverges"]
     names = list(file_names(divergent))
-    pool = Pool(chosen.jobs, chosen.timeout, lambda *_: None)
-    jobs = [partial(_save, report, chosen, name) for report, name in zip(divergent, names, strict=True)]
-    said = dict(pool.results(jobs))
+    jobs = [
+        Job(partial(_save, report, chosen, name), chosen.timeout) for report, name in zip(divergent, names, strict=True)
+    ]
+    said = dict(Pool(chosen.jobs, lambda *_: None).results(jobs))
     for k, report in enumerate(divergent):
         line = f"not saved: {said[k].why}" if isinstance(said[k], Lost) else said[k]
         yield f"{report.target}: {line}"

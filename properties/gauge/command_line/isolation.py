@@ -1,26 +1,37 @@
 """Each target in a process of its own: what one does to itself, nobody else meets.
 
-The processes are forked before anything heavy is loaded, in sessions of their own, so that one is ended with all that
-it started. What a target prints goes nowhere; its report comes back through a pipe.
+The processes come from a server that has loaded nothing, whatever the caller has (a copy of a process whose threads
+compute would wait for them for ever), in sessions of their own, so that one is ended with all that it started. What a
+target prints goes nowhere; its report comes back through a pipe.
 """
 
 import faulthandler
 import multiprocessing
 import os
 import signal
-import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any, NoReturn
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 from stepgauge.properties.gauge.command_line.interrupts import interruptible, raise_if_interrupted
 from stepgauge.properties.gauge.errors import describe
 
-Job = Callable[[Callable[[str], None]], Any]  # gets what to tell of its progress; its result can be pickled
+Tell = Callable[[str], None]  # is called with what a job is doing
+PROCESSES = multiprocessing.get_context("forkserver")
 GRACE = 10.0  # seconds to report what is finished after an interrupt
+
+
+class Job(NamedTuple):
+    """What a process is to do, and how many seconds it may take; its work and its result can be pickled."""
+
+    work: Callable[[Tell], Any]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,9 @@ class Running:
     """A process, and what it last said that it was doing."""
 
     index: int
-    pid: int
+    process: ForkServerProcess
     pipe: Connection
+    seconds: float
     deadline: float
     doing: str = "loading"
 
@@ -50,12 +62,10 @@ class Pool:
     """Runs jobs apart, so many at a time.
 
     Attributes:
-        patience: seconds for each; None for as long as it takes.
         told: is called with a job's place and what it is doing.
     """
 
     workers: int
-    patience: float | None
     told: Callable[[int, str], None]
     running: list[Running] = field(default_factory=list)
 
@@ -78,68 +88,66 @@ class Pool:
             yield from self._interrupted()
             raise
         finally:
-            for process in self.running:
-                _end(process)
+            for one in self.running:
+                _end(one)
 
     def _started(self, index: int, job: Job) -> Running:
-        here, there = multiprocessing.Pipe(duplex=False)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        pid = os.fork()
-        if pid == 0:
-            here.close()
-            _work(job, there)
+        here, there = PROCESSES.Pipe(duplex=False)
+        process = PROCESSES.Process(target=_work, args=(job.work, there, dict(os.environ)))
+        process.start()
         there.close()
-        deadline = float("inf") if self.patience is None else time.monotonic() + self.patience
-        return Running(index, pid, here, deadline)
+        return Running(index, process, here, job.seconds, time.monotonic() + job.seconds)
 
     def _finished(self) -> Iterator[tuple[int, Any]]:
-        """What has come of jobs when next one says something or is out of time."""
-        nearest = min(process.deadline for process in self.running)
-        left = None if nearest == float("inf") else max(0.0, nearest - time.monotonic())
-        ready = wait([process.pipe for process in self.running], left)
-        for process in list(self.running):
-            if process.pipe in ready:
-                result = self._heard(process)
-            elif time.monotonic() >= process.deadline:
-                result = Lost(f"does not finish within {self.patience:g} seconds (at {process.doing})")
+        """What has come of jobs when next one says something, ends, or is out of time."""
+        left = max(0.0, min(one.deadline for one in self.running) - time.monotonic())
+        ready = wait([source for one in self.running for source in (one.pipe, one.process.sentinel)], left)
+        for one in list(self.running):
+            if one.pipe in ready:
+                result = self._heard(one)
+            elif one.process.sentinel in ready:  # what it started may have kept its end of the pipe
+                result = _ended(one)
+            elif time.monotonic() >= one.deadline:
+                result = Lost(f"does not finish within {one.seconds:g} seconds (at {one.doing})")
             else:
                 continue
             if result is not None:
-                self.running.remove(process)
-                _end(process)
-                yield process.index, result
+                self.running.remove(one)
+                _end(one)
+                yield one.index, result
 
-    def _heard(self, process: Running) -> Any:
+    def _heard(self, one: Running) -> Any:
         """What a process says; None if only what it is doing."""
         try:
-            kind, said = process.pipe.recv()
+            kind, said = one.pipe.recv()
         except EOFError:
-            return Lost(f"{_ended(process)} (at {process.doing})")
+            return _ended(one)
         except Exception as error:
             return Lost(f"cannot be examined: its report cannot be read ({describe(error)})")
         if kind == "doing":
-            process.doing = said
-            self.told(process.index, said)
+            one.doing = said
+            self.told(one.index, said)
             return None
         return Stopped() if kind == "interrupted" else said
 
     def _interrupted(self) -> Iterator[tuple[int, Any]]:
-        for process in self.running:
+        for one in self.running:
             with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGINT)
-            process.deadline = time.monotonic() + GRACE
+                os.kill(_pid(one), signal.SIGINT)
+            one.deadline = time.monotonic() + GRACE
         while self.running:
             yield from ((i, result) for i, result in self._finished() if not isinstance(result, Lost | Stopped))
 
 
-def _work(job: Job, pipe: Connection) -> NoReturn:
+def _work(work: Callable[[Tell], Any], pipe: Connection, environment: Mapping[str, str]) -> NoReturn:
     """In the process of its own: do the job, and say what came of it."""
     os.setsid()
     faulthandler.disable()  # it would write where the parent's does
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nowhere, standard)
+    os.environ.clear()
+    os.environ.update(environment)  # the caller's, not what it was when the server began
     owner = os.getpid()
 
     def tell(what: str) -> None:
@@ -147,9 +155,8 @@ def _work(job: Job, pipe: Connection) -> NoReturn:
             pipe.send(("doing", what))
 
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         with interruptible():
-            pipe.send(("result", job(tell)))
+            pipe.send(("result", work(tell)))
     except KeyboardInterrupt as interrupt:
         report = getattr(interrupt, "report", None)
         pipe.send(("interrupted", None) if report is None else ("result", report))
@@ -160,24 +167,30 @@ def _work(job: Job, pipe: Connection) -> NoReturn:
         os._exit(0)
 
 
-def _ended(process: Running) -> str:
+def keep_out_of_the_folder() -> None:
+    """In the process of its own: let Hypothesis keep what it keeps elsewhere than in the folder where the user is."""
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "stepgauge-hypothesis")
+
+
+def _ended(one: Running) -> Lost:
     """How a process ended that reported nothing."""
-    _, status = os.waitpid(process.pid, 0)
-    process.pid = 0
-    if os.WIFSIGNALED(status):
-        return f"is killed by signal {os.WTERMSIG(status)}"
-    return f"ends its process with status {os.WEXITSTATUS(status)}"
+    one.process.join()
+    status = one.process.exitcode or 0
+    how = f"is killed by signal {-status}" if status < 0 else f"ends its process with status {status}"
+    return Lost(f"{how} (at {one.doing})")
 
 
-def _end(process: Running) -> None:
+def _end(one: Running) -> None:
     """End a process, with what it started."""
-    process.pipe.close()
-    if not process.pid:
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGKILL)
-    with suppress(ChildProcessError):
-        os.waitpid(process.pid, 0)
-    process.pid = 0
+    one.pipe.close()
+    with suppress(ProcessLookupError, PermissionError):  # it has no session yet, or all in it have ended
+        os.killpg(_pid(one), signal.SIGKILL)
+    one.process.kill()
+    one.process.join()
+
+
+def _pid(one: Running) -> int:
+    assert one.process.pid is not None  # it was started
+    return one.process.pid

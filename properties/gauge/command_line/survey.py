@@ -3,12 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepgauge.properties.gauge.checks.options import LEVELS
 from stepgauge.properties.gauge.command_line.arguments import natural
-from stepgauge.properties.gauge.command_line.interrupts import interruptible, raise_if_interrupted
+from stepgauge.properties.gauge.command_line.interrupts import interruptible
+from stepgauge.properties.gauge.command_line.isolation import Job, Lost, Pool, Tell, keep_out_of_the_folder
 from stepgauge.properties.gauge.command_line.output import ExitStatus, console, usage_error
 from stepgauge.properties.gauge.command_line.written import (
     Unwritten,
@@ -21,7 +23,8 @@ from stepgauge.properties.gauge.errors import UsageError
 
 if TYPE_CHECKING:
     from stepgauge.properties.gauge.survey.implementations import Implementation
-    from stepgauge.properties.gauge.survey.rows import Row
+    from stepgauge.properties.gauge.survey.rows import Depth, Row
+    from stepgauge.properties.gauge.verdicts.report import Report
 
 SECONDS = 1800.0  # for one implementation: a divergence whose cause is sought among all edits takes minutes
 
@@ -110,29 +113,38 @@ def _installed(
 def _examine_all(
     present: "dict[int, tuple[Implementation, str]]", rows: "dict[int, Row]", chosen: argparse.Namespace
 ) -> bool:
-    """Examine what is installed, adding to `rows`; whether the user interrupted it."""
+    """Examine what is installed, each in a process of its own, adding to `rows`; whether the user interrupted it."""
     from rich.console import Console
 
-    from stepgauge.properties.gauge.survey.rows import Job, Row, examined
+    from stepgauge.properties.gauge.survey.rows import Depth, Row
+    from stepgauge.properties.gauge.verdicts.report import failed
 
-    options = [] if chosen.level == "standard" else ["--level", chosen.level]
-    options += ["--seed", str(chosen.seed)] if chosen.seed else []
-    jobs = [Job(row, chosen.level, chosen.seed, chosen.diagnosis) for row, _ in present.values()]
+    depth = Depth(chosen.level, chosen.seed, chosen.diagnosis)
     places = list(present)
+    listed = [row for row, _ in present.values()]
+    jobs = [Job(partial(_examine, row, depth), row.seconds or chosen.timeout) for row in listed]
     terminal = Console(stderr=True)
     finished = 0
     try:
         with terminal.status("starting") as status:
-
-            def tell(running: Sequence[str]) -> None:
-                raise_if_interrupted()
-                status.update(f"{finished} of {len(jobs)}: {', '.join(running)}")
-
-            for k, report in examined(jobs, max(chosen.jobs, 1), chosen.timeout, tell):
+            pool = Pool(
+                max(chosen.jobs, 1),
+                lambda k, doing: status.update(f"{finished} of {len(jobs)}: {listed[k].target}: {doing}"),
+            )
+            for k, result in pool.results(jobs):
                 row, version = present[places[k]]
-                rows[places[k]] = Row(row, version, report, row.command(*options))
+                report = failed(row.target, row.rule, result.why) if isinstance(result, Lost) else result
+                rows[places[k]] = Row(row, version, report, row.command(*depth.options))
                 finished += 1
     except KeyboardInterrupt:
         terminal.print(f"interrupted: {finished} of {len(jobs)} targets are finished")
         return True
     return False
+
+
+def _examine(row: "Implementation", depth: "Depth", tell: Tell) -> "Report":
+    """The report on one implementation, in the process that examines it."""
+    from stepgauge.properties.gauge.survey.rows import examined
+
+    keep_out_of_the_folder()
+    return examined(row, depth, tell)

@@ -114,7 +114,7 @@ def _resolution_of(rule: str, dialect: str, level: Level, progress: Callable[[st
 def distorted(rule: str, dialect: str) -> Distorted:
     """The reference in one dialect, without an error yet."""
     record = RULES[rule]
-    alone = type(record.__name__, (record,), {"dialects": (dialect,), "same_as": {}})
+    alone = type(record.__name__, (record,), {"dialects": (dialect,), "same_as": {}, "foreign": ()})
     return Distorted(rule, alone, rule, {})
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from stepgauge.properties.gauge.errors import UsageError, one_line
 from stepgauge.properties.gauge.files import read_text
+from stepgauge.properties.gauge.problems.problem import Dtype
 from stepgauge.properties.gauge.schemas.validation import first_violation
 from stepgauge.properties.gauge.targets.loading import Specification
 from stepgauge.properties.gauge.targets.rules import infer_rule, known_rule
@@ -30,6 +31,8 @@ class Implementation:
         rename: its names for the rule's hyperparameters, under the rule's.
         set: hyperparameters that are fixed on both sides.
         dialect: the dialect that it is held to, or "auto".
+        adapter: what kind of target it is; found out if None.
+        dtype: the precision that decides; the finest that it steps if empty.
         skip: globs of checks that are left out.
         seconds: how long it may take; None for as long as the survey allows.
         note: what a reader should know of the row.
@@ -41,6 +44,8 @@ class Implementation:
     rename: Mapping[str, str] = field(default_factory=dict)
     set: Mapping[str, Any] = field(default_factory=dict)
     dialect: str = "auto"
+    adapter: str | None = None
+    dtype: Dtype | Literal[""] = ""
     skip: Sequence[str] = ()
     seconds: float | None = None
     note: str = ""
@@ -49,6 +54,8 @@ class Implementation:
         """The command that examines it."""
         words = ["stepgauge", "check", self.target, "--rule", self.rule]
         words += [] if self.dialect == "auto" else ["--dialect", self.dialect]
+        words += ["--adapter", self.adapter] if self.adapter else []
+        words += ["--dtype", self.dtype] if self.dtype else []
         for our, their in self.rename.items():
             words += ["--rename", f"{our}={their}"]
         for name, value in self.set.items():

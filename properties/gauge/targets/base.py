@@ -64,6 +64,7 @@ class Target(ABC):
         takes_absent: whether a parameter may have no gradient in a step.
         supports: what can be asked of it beside stepping.
         forms: keywords that choose another implementation of the same rule, which must compute the same.
+        foreign: whether it may follow the conventions of other frameworks than torch, the rule's foreign dialects.
         names: what it calls the hyperparameters, if it has names of its own.
         dtype: the precision in which it is run if no other is named.
     """
@@ -80,6 +81,7 @@ class Target(ABC):
     takes_absent: bool = True
     supports: frozenset[Support] = frozenset()
     forms: tuple[str, ...] = ()
+    foreign: bool = False
     names: KeywordNames | None = None
     dtype: Dtype = "float64"
 

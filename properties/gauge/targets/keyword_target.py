@@ -44,6 +44,7 @@ class KeywordTarget(Target):
 
     takes_maximize = False
     takes_absent = False
+    foreign = True
     kind: str  # of the adapter, in words
 
     def __init__(

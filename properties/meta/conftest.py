@@ -1,0 +1,7 @@
+"""The command starts a process for each target; in tests these are many, and what each would import is imported once."""
+
+import multiprocessing
+
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    ["stepgauge.properties.gauge.examine", "torch", "torch._dynamo"]
+)
