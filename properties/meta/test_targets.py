@@ -75,6 +75,82 @@ def test_unknown_adapter_is_named() -> None:
         make_target("sgd", sgd, "sgd", adapter="tensor")
 
 
+SCHEDULE_FREE = """
+import torch
+
+class SGD(torch.optim.SGD):
+    trains = False
+    factor = 1
+
+    def train(self):
+        self.trains = True
+
+    def step(self, closure=None):
+        if not self.trains:
+            raise RuntimeError("call train() first")
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.grad = p.grad * self.factor
+        return super().step(closure)
+
+class Doubled(SGD):
+    factor = 2
+"""
+
+
+@pytest.fixture
+def must_be_told(tmp_path: Path) -> str:
+    (tmp_path / "told.py").write_text(SCHEDULE_FREE)
+    return str(tmp_path / "told.py")
+
+
+def test_method_is_called_once_an_optimizer_is_built(must_be_told: str) -> None:
+    untold = check_optimizer(f"{must_be_told}:SGD", **QUICK)
+    assert (untold.verdict, "call train() first" in str(untold)) == ("error", True)
+    told = check_optimizer(f"{must_be_told}:SGD", after_build="train", **QUICK)
+    assert not told.failures(deciding=True), str(told)
+    without_rule = check_optimizer(f"{must_be_told}:SGD", "none", level="quick", after_build="train")
+    assert without_rule.verdict != "error", str(without_rule)
+
+
+@pytest.mark.parametrize("project", [False, True])
+def test_method_after_building_in_a_command_and_in_a_project(project: bool, must_be_told: str, tmp_path: Path) -> None:
+    if project:
+        (tmp_path / "pyproject.toml").write_text(
+            '[tool.stepgauge]\ntargets = [{target = "told.py:SGD", after_build = "train"}]\n'
+        )
+    arguments = [] if project else ["told.py:SGD", "--after-build", "train"]
+    (result,) = _checked(*arguments, "--only", "trajectory/defaults", folder=tmp_path)
+    assert [c["status"] for c in result["checks"]] == ["pass"]
+
+
+def test_saved_script_calls_the_method_after_building(must_be_told: str, tmp_path: Path) -> None:
+    options = ("--after-build", "train", "--only", "trajectory/defaults", "--save", "saved", "--no-diagnosis")
+    (result,) = _checked("told.py:Doubled", "--rule", "sgd", *options, folder=tmp_path)
+    assert result["verdict"] == "diverges"
+    (script,) = (tmp_path / "saved").glob("*.py")
+    ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "expected" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "sentence"),
+    [
+        ("torch.optim:SGD", "makes a SGD, which has no method prepare to call: see --after-build"),
+        (sgd, "--after-build prepare: sgd is a function f(params, grads, state, **hyperparameters), not a torch"),
+        ("stepgauge.core:SGD", "--after-build prepare: stepgauge.core:SGD is no torch optimizer"),
+    ],
+)
+def test_method_that_is_not_there_is_said_in_one_sentence(optimizer: Any, sentence: str) -> None:
+    try:
+        said = str(check_optimizer(optimizer, "sgd", after_build="prepare", **QUICK))
+    except ValueError as error:
+        said = str(error)
+    assert sentence in said
+
+
 @pytest.fixture(scope="module")
 def in_c(tmp_path_factory: pytest.TempPathFactory) -> str:
     compiler = shutil.which("cc")

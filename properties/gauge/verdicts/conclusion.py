@@ -14,7 +14,13 @@ from stepgauge.properties.gauge.verdicts.record import Verdict
 from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.gauge.verdicts.required_checks import shortfall
 
-NEVER_ASKED = ("complex parameters", "sparse gradients", "found_inf and grad_scale", "another default dtype")
+NEVER_ASKED = (
+    "complex parameters",
+    "sparse gradients",
+    "non-leaf parameters",
+    "found_inf and grad_scale",
+    "another default dtype",
+)
 REFUSAL_CAP = 0.5  # of all problems: a target that refuses more is one that could not be built
 
 

@@ -15,7 +15,11 @@ from stepgauge.properties.gauge.targets.base import Target
 
 @dataclass(frozen=True)
 class Offer:
-    """What the user offers as a target: a factory or an instance, the rule, and what goes with it."""
+    """What the user offers as a target: a factory or an instance, the rule, and what goes with it.
+
+    Attributes:
+        after_build: the method of a torch optimizer that is called once it is built.
+    """
 
     name: str
     factory: Any
@@ -23,6 +27,7 @@ class Offer:
     keywords: Mapping[str, Any]
     renames: Mapping[str, str]
     device: str = "cpu"
+    after_build: str = ""
 
     @property
     def of_packages(self) -> frozenset[str]:
