@@ -46,7 +46,8 @@ def without_state(params: Any, grads: Any, state: Any, lr: float = 0.1) -> Any:
 
 
 def test_adapters_are_found_in_their_folder() -> None:
-    assert {"function", "program", "optax", "keras", "sklearn", "torch"} <= adapters().keys()
+    there = {"function", "program", "optax", "keras", "sklearn", "thinc", "tinygrad", "mlx", "paddle", "torch"}
+    assert there <= adapters().keys()
     assert all(adapter.words for adapter in adapters().values())
 
 
@@ -114,8 +115,9 @@ def test_method_is_called_once_an_optimizer_is_built(must_be_told: str) -> None:
     assert without_rule.verdict != "error", str(without_rule)
 
 
+@pytest.mark.usefixtures("must_be_told")
 @pytest.mark.parametrize("project", [False, True])
-def test_method_after_building_in_a_command_and_in_a_project(project: bool, must_be_told: str, tmp_path: Path) -> None:
+def test_method_after_building_in_a_command_and_in_a_project(project: bool, tmp_path: Path) -> None:
     if project:
         (tmp_path / "pyproject.toml").write_text(
             '[tool.stepgauge]\ntargets = [{target = "told.py:SGD", after_build = "train"}]\n'
@@ -125,7 +127,8 @@ def test_method_after_building_in_a_command_and_in_a_project(project: bool, must
     assert [c["status"] for c in result["checks"]] == ["pass"]
 
 
-def test_saved_script_calls_the_method_after_building(must_be_told: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("must_be_told")
+def test_saved_script_calls_the_method_after_building(tmp_path: Path) -> None:
     options = ("--after-build", "train", "--only", "trajectory/defaults", "--save", "saved", "--no-diagnosis")
     (result,) = _checked("told.py:Doubled", "--rule", "sgd", *options, folder=tmp_path)
     assert result["verdict"] == "diverges"
@@ -272,6 +275,50 @@ def test_scikit_learn_has_the_rate_in_the_momentum(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     target = "sklearn.neural_network._stochastic_optimizers:SGDOptimizer"
     assert _conform(target, "--rule", "sgd", folder=tmp_path) == [("conforms", "keras")]
+
+
+# What real optimizers of each library come to; None where the dialects do not differ in what can be set.
+OF_LIBRARIES = [
+    ("thinc", "thinc.optimizers:SGD(grad_clip=0.0, L2_is_weight_decay=False)", "sgd", ("conforms", None)),
+    ("thinc", "thinc.optimizers:Adam(grad_clip=0.0, L2=0.0)", "adam", ("conforms", "keras")),
+    ("mlx", "mlx.optimizers:Lion", "lion", ("conforms", "published")),
+    ("mlx", "mlx.optimizers:Adam", "adam", ("diverges", None)),  # which corrects no bias unless it is told to
+    ("paddle", "paddle.optimizer:Momentum", "sgd", ("conforms", "torch")),
+    ("paddle", "paddle.optimizer:RMSProp", "rmsprop", ("diverges", None)),  # its decay is in the gradient
+]
+
+
+@pytest.mark.parametrize(("library", "target", "rule", "comes_to"), OF_LIBRARIES)
+def test_optimizers_of_libraries_come_to_their_verdict(
+    library: str, target: str, rule: str, comes_to: tuple[str, str | None], tmp_path: Path
+) -> None:
+    pytest.importorskip(library)
+    assert _conform(target, "--rule", rule, folder=tmp_path) == [comes_to]
+
+
+BUILT = """
+from {module} import {factory}
+optimizer = {factory}({keywords})
+"""
+
+
+@pytest.mark.parametrize(
+    ("library", "module", "factory", "keywords"),
+    [
+        ("thinc", "thinc.optimizers", "SGD", "0.125, grad_clip=0.0"),
+        ("mlx", "mlx.optimizers", "SGD", "0.125"),
+        ("optax", "optax", "sgd", "0.125"),
+    ],
+)
+def test_built_optimizer_is_asked_at_its_settings(
+    library: str, module: str, factory: str, keywords: str, tmp_path: Path
+) -> None:
+    pytest.importorskip(library)
+    (tmp_path / "built.py").write_text(BUILT.format(module=module, factory=factory, keywords=keywords))
+    only = ("--only", "trajectory/float32,trajectory/training", "--no-diagnosis")
+    (right,) = _checked("built.py:optimizer", "--rule", "sgd", "--set", "lr=0.125", *only, folder=tmp_path)
+    (wrong,) = _checked("built.py:optimizer", "--rule", "sgd", "--set", "lr=0.25", *only, folder=tmp_path)
+    assert [r["verdict"] for r in (right, wrong)] == ["not-established", "diverges"]
 
 
 @pytest.mark.parametrize(

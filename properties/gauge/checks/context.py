@@ -195,8 +195,9 @@ class Context:
         return tuple(name for name in self.target.record.hyperparameter_names() if self._is_rounded(name))
 
     def _is_rounded(self, name: str) -> bool:
-        value = self.target.record.hyperparameter(name).lively
-        if name in self.fixed or not isinstance(value, float) or value == 0:
+        known = self.target.record.hyperparameter(name)
+        value = next((v for v in (known.lively, *known.drawn) if isinstance(v, float) and v > 0), None)
+        if name in self.fixed or value is None:
             return False
         trials = [self._trial({name: value * (1 + nudge)}) for nudge in (0.0, INVISIBLE, VISIBLE)]
         try:
@@ -285,6 +286,11 @@ class Context:
         """What the checks of this target run within."""
         return nullcontext()
 
+    @property
+    def single(self) -> Shape:
+        """The shape of a parameter with one element."""
+        return () if self.target.takes_scalars else (1,)
+
     def recipes(self, per_focus: int, **constraints: Any) -> list[Recipe]:
         from stepgauge.properties.gauge.problems.drawing import problems_of
 
@@ -299,7 +305,12 @@ class Context:
             without=frozenset(self.refused) & OPTIONAL_LAYERS.keys(),
             **constraints,
         )
-        return drawn if self.target.takes_absent else [replace(recipe, absent=()) for recipe in drawn]
+        return [self._taken(recipe) for recipe in drawn]
+
+    def _taken(self, recipe: Recipe) -> Recipe:
+        """A recipe without what the target's kind knows nothing of."""
+        absent = recipe.absent if self.target.takes_absent else ()
+        return replace(recipe, absent=absent, shapes=tuple(shape or self.single for shape in recipe.shapes))
 
     def training_problems(self, seed: int | None = None) -> list[Problem]:
         """Problems in which what a scheduler may move on this target moves; other ones for another seed."""
