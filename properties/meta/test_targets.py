@@ -288,12 +288,12 @@ OF_LIBRARIES = [
 ]
 
 
-@pytest.mark.parametrize(("library", "target", "rule", "comes_to"), OF_LIBRARIES)
+@pytest.mark.parametrize(("library", "optimizer", "rule", "comes_to"), OF_LIBRARIES)
 def test_optimizers_of_libraries_come_to_their_verdict(
-    library: str, target: str, rule: str, comes_to: tuple[str, str | None], tmp_path: Path
+    library: str, optimizer: str, rule: str, comes_to: tuple[str, str | None], tmp_path: Path
 ) -> None:
     pytest.importorskip(library)
-    assert _conform(target, "--rule", rule, folder=tmp_path) == [comes_to]
+    assert _conform(optimizer, "--rule", rule, folder=tmp_path) == [comes_to]
 
 
 BUILT = """

@@ -310,7 +310,9 @@ class Context:
     def _taken(self, recipe: Recipe) -> Recipe:
         """A recipe without what the target's kind knows nothing of."""
         absent = recipe.absent if self.target.takes_absent else ()
-        return replace(recipe, absent=absent, shapes=tuple(shape or self.single for shape in recipe.shapes))
+        schedule = recipe.schedule if self.target.takes_schedule else (1.0,)
+        shapes = tuple(shape or self.single for shape in recipe.shapes)
+        return replace(recipe, absent=absent, schedule=schedule, shapes=shapes)
 
     def training_problems(self, seed: int | None = None) -> list[Problem]:
         """Problems in which what a scheduler may move on this target moves; other ones for another seed."""
@@ -318,7 +320,8 @@ class Context:
         names = [name for name in movable(rule) if name in self.target.schedulable and name not in self.fixed]
         count, seed = TRAINING_PROBLEMS[self.options.level], self.options.seed if seed is None else seed
         recipes = self.recipes(count, foci={"training": focus_of(rule)}, seed=seed)
-        return [self.expanded(as_in_training(recipe, names, self.fixed, k)) for k, recipe in enumerate(recipes)]
+        moving = (as_in_training(recipe, names, self.fixed, k) for k, recipe in enumerate(recipes))
+        return [self.expanded(self._taken(recipe)) for recipe in moving]
 
     def problems(self, per_focus: int | None = None, **constraints: Any) -> list[Problem]:
         """Problems for this target: `per_focus` of every focus, or as many as the level says."""

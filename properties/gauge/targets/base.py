@@ -63,6 +63,7 @@ class Target(ABC):
         takes_maximize: whether it can be told to maximize.
         takes_absent: whether a parameter may have no gradient in a step.
         takes_scalars: whether its library has parameters without axes.
+        takes_schedule: whether lr may move between steps.
         supports: what can be asked of it beside stepping.
         forms: keywords that choose another implementation of the same rule, which must compute the same.
         foreign: whether it may follow the conventions of other frameworks than torch, the rule's foreign dialects.
@@ -81,6 +82,7 @@ class Target(ABC):
     takes_maximize: bool = True
     takes_absent: bool = True
     takes_scalars: bool = True
+    takes_schedule: bool = True
     supports: frozenset[Support] = frozenset()
     forms: tuple[str, ...] = ()
     foreign: bool = False

@@ -75,6 +75,7 @@ class KeywordTarget(Target):
             n: self._default(n, defaults) for n in self.offers if self.names.keywords(n) <= defaults.keys()
         }
         self.schedulable = self._movable()
+        self.takes_schedule = "lr" in self.schedulable
         ours = {their for n in self.names.shared for their in self.names.keywords(n)}
         self.extra = tuple(n for n in theirs.named if n not in ours and n not in keywords)
         lacking = [n for n in self.extra if n not in defaults]
