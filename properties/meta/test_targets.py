@@ -6,14 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 
 from stepgauge.properties.gauge.api import check_optimizer
+from stepgauge.properties.gauge.checks.context import Context
+from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.command_line import per_target
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.errors import TargetError, UsageError
@@ -46,7 +50,19 @@ def without_state(params: Any, grads: Any, state: Any, lr: float = 0.1) -> Any:
 
 
 def test_adapters_are_found_in_their_folder() -> None:
-    there = {"function", "program", "optax", "keras", "sklearn", "thinc", "tinygrad", "mlx", "paddle", "torch"}
+    there = {
+        "function",
+        "program",
+        "optax",
+        "keras",
+        "sklearn",
+        "thinc",
+        "tinygrad",
+        "mlx",
+        "paddle",
+        "torch",
+        "torchopt",
+    }
     assert there <= adapters().keys()
     assert all(adapter.words for adapter in adapters().values())
 
@@ -281,6 +297,7 @@ def test_scikit_learn_has_the_rate_in_the_momentum(tmp_path: Path) -> None:
 OF_LIBRARIES = [
     ("thinc", "thinc.optimizers:SGD(grad_clip=0.0, L2_is_weight_decay=False)", "sgd", ("conforms", None)),
     ("thinc", "thinc.optimizers:Adam(grad_clip=0.0, L2=0.0)", "adam", ("conforms", "keras")),
+    ("torchopt", "torchopt:sgd", "sgd", ("conforms", "torch")),
     ("mlx", "mlx.optimizers:Lion", "lion", ("conforms", "published")),
     ("mlx", "mlx.optimizers:Adam", "adam", ("diverges", None)),  # which corrects no bias unless it is told to
     ("paddle", "paddle.optimizer:Momentum", "sgd", ("conforms", "torch")),
@@ -294,6 +311,33 @@ def test_optimizers_of_libraries_come_to_their_verdict(
 ) -> None:
     pytest.importorskip(library)
     assert _conform(optimizer, "--rule", rule, folder=tmp_path) == [comes_to]
+
+
+def test_tinygrad_follows_the_rule_as_in_training(tmp_path: Path) -> None:
+    """One check of SGD: interpreted in Python, which may be all that there is, the whole takes many minutes."""
+    pytest.importorskip("tinygrad")
+    (result,) = _checked("tinygrad.nn.optim:SGD", "--only", "trajectory/training", folder=tmp_path)
+    assert [c["status"] for c in result["checks"]] == ["pass"]
+
+
+def test_lr_that_cannot_be_moved_is_asked_for_no_schedule() -> None:
+    fixed = make_target("sgd", sgd, "sgd", keywords={"learning_rate": 0.125})
+    assert not fixed.takes_schedule
+    context = Context(fixed, Options(level="quick"))
+    problems = [*context.problems(), *context.training_problems()]
+    assert {factor for p in problems if p.recipe for factor in p.recipe.schedule} == {1.0}
+    report = check_optimizer(partial(sgd, learning_rate=0.125), "sgd", set={"lr": 0.125}, **QUICK)
+    assert not report.failures(deciding=True), str(report)
+
+
+class KeepsInFloat32(torch.optim.RMSprop):
+    def __init__(self, params: Any, lr: float = 0.01, alpha: float = 0.99, eps: float = 1e-3) -> None:
+        super().__init__(params, lr, float(np.float32(alpha)), float(np.float32(eps)))
+
+
+def test_hyperparameters_that_are_kept_in_float32_are_found() -> None:
+    context = Context(make_target("RMSprop", KeepsInFloat32, "rmsprop"), Options(level="quick"))
+    assert context.rounded == ("alpha", "eps")
 
 
 BUILT = """
@@ -523,8 +567,6 @@ def test_missing_extra_is_named_from_python() -> None:
 
 @pytest.mark.parametrize(("rule", "dialect"), [("sgd", "keras"), ("adam", "optax"), ("rmsprop", "keras")])
 def test_core_and_bindings_refuse_the_dialects_of_other_frameworks(rule: str, dialect: str) -> None:
-    import torch
-
     from stepgauge import core, torch_bind
 
     name = RULES[rule].__name__

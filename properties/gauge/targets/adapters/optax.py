@@ -74,6 +74,8 @@ class Adapter(BaseAdapter):
     words = "a gradient transformation with init and update"
 
     def fits(self, offer: Offer) -> bool:
+        if "torchopt" in offer.of_packages:
+            return False
         if "optax" in offer.of_packages or _is_transformation(offer.factory):
             return True
         given = getattr(offer.factory, "__annotations__", {}).get("return")
