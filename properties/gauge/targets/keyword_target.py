@@ -49,6 +49,7 @@ class KeywordTarget(Target):
     foreign = True
     kind: str  # of the adapter, in words
     in_float32: bool = False  # whether its scalars are, whatever its arrays
+    names: KeywordNames
 
     def __init__(
         self,

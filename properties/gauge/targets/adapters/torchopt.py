@@ -19,7 +19,7 @@ class TorchoptTarget(KeywordTarget):
     def begin(self, params: list[Array], keywords: dict[str, Any]) -> dict[str, Any]:
         rate = self.names["lr"]
         made: dict[str, Any] = {"rate": keywords.get(rate)}
-        scheduled = {rate: lambda count: made["rate"]} if rate in keywords else {}
+        scheduled = {rate: lambda _: made["rate"]} if rate in keywords else {}
         transformation = self.factory(**{**keywords, **scheduled})
         made |= {"update": transformation.update, "state": transformation.init(_tensors(params))}
         return made
