@@ -340,6 +340,14 @@ def test_hyperparameters_that_are_kept_in_float32_are_found() -> None:
     assert context.rounded == ("alpha", "eps")
 
 
+def test_compared_in_float32_hyperparameters_are_numbers_that_it_has() -> None:
+    context = Context(make_target("Adam", torch.optim.Adam, "adam"), Options(level="quick", dtype="float32"))
+    drawn = [h for p in context.problems(only={"random"}) for h, _ in p.groups]
+    betas = {beta for h in drawn for beta in h["betas"]}
+    assert betas == {float(np.float32(beta)) for beta in betas} != {0.0}
+    assert all(h["eps"] == float(np.float32(h["eps"])) for h in drawn)
+
+
 BUILT = """
 from {module} import {factory}
 optimizer = {factory}({keywords})

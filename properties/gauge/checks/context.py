@@ -184,6 +184,16 @@ class Context:
             return None
         return expand(Recipe(self.target.rule, (group,), ((2, 3),), steps=2, layers=tuple(layers)))
 
+    @property
+    def _narrow(self) -> tuple[str, ...]:
+        """The hyperparameters that are given values which float32 has.
+
+        In float32 all but lr: 1 - beta2 of a beta2 that was rounded is off by more than rounding may lead.
+        """
+        if self.dtype == "float32":
+            return tuple(name for name in self.target.record.hyperparameter_names() if name != "lr")
+        return self.rounded
+
     @cached_property
     def rounded(self) -> tuple[str, ...]:
         """The hyperparameters that the target rounds to float32, as it does by keeping them in such tensors.
@@ -263,7 +273,7 @@ class Context:
 
     def expanded(self, recipe: Recipe) -> Problem:
         """The problem of a recipe, in numbers that the precision has, and hyperparameters that are not rounded."""
-        problem = expand(in_float32(recipe, self.rounded) if self.rounded else recipe)
+        problem = expand(in_float32(recipe, self._narrow) if self._narrow else recipe)
         return in_bfloat16(problem) if self.dtype == "bfloat16" else problem
 
     def allowance(self, problem: Problem) -> Array:
