@@ -92,7 +92,8 @@ def test_momentum_multiplies_the_growth(target: Target) -> None:
     Exactly by 1 + 2 b / (1 - b) (1 - (1 - b^T) / (T (1 - b))): the squared norms added up, with all |p_t| equal.
     """
     plain, noise = _growth(target, 0.0)
-    for b, rounded in RATIOS.items():
+    for momentum, rounded in RATIOS.items():
+        b = float(np.float32(momentum))  # in which a target may keep it
         growth, more_noise = _growth(target, b)
         ratio = growth / plain
         expected = 1 + 2 * b / (1 - b) * (1 - (1 - b**LONG) / (LONG * (1 - b)))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from stepgauge.properties.gauge.checks.options import Level, Options
@@ -26,6 +27,7 @@ def check_optimizer(
     level: Level = "standard",
     device: str = "cpu",
     adapter: str | None = None,
+    after_build: str = "",
     only: str = "*",
     skip: str = "",
     seed: int = 0,
@@ -43,6 +45,7 @@ def check_optimizer(
         level: how many problems.
         device: where a torch optimizer runs.
         adapter: what kind of target it is; found out if None.
+        after_build: the method of a torch optimizer to call once it is built, such as "train" of schedule-free ones.
         only: globs of the checks to run, separated by commas.
         skip: globs of the checks to leave out, likewise.
         seed: draws other problems.
@@ -62,7 +65,7 @@ def check_optimizer(
     """
     options = Options(level, seed, dialect, dict(set or {}), only, skip, diagnosis, dtype or "")
     try:
-        return report_on(optimizer, rule, options, rename or {}, device, adapter=adapter)
+        return report_on(optimizer, rule, options, Handling(rename or {}, device, adapter, after_build))
     except UsageError as error:
         raise ValueError(str(error)) from error
     except ModuleNotFoundError as error:
@@ -73,10 +76,8 @@ def report_on(
     optimizer: str | Callable[..., Any],
     rule: str | None,
     options: Options,
-    renames: Mapping[str, str],
-    device: str,
+    handling: "Handling",
     progress: Callable[[str], None] = lambda _: None,
-    adapter: str | None = None,
 ) -> Report:
     """The report on an optimizer, also on one that cannot be loaded or built.
 
@@ -89,11 +90,20 @@ def report_on(
     asked = Asked.of(optimizer, rule)
     progress("loading")
     try:
-        target = asked.built(renames, device, adapter)
+        target = asked.built(handling)
     except TargetError as error:
         return failed(asked.name, asked.rule, str(error))
     mapped = target.names.mapped if target.names else {}
     return replace(examine(target, options, progress), inferred=rule is None, mapped=mapped)
+
+
+class Handling(NamedTuple):
+    """How a target is driven; `make_target` takes each by its name."""
+
+    renames: Mapping[str, str] = MappingProxyType({})
+    device: str = "cpu"
+    adapter: str | None = None
+    after_build: str = ""
 
 
 class Asked(NamedTuple):
@@ -118,14 +128,11 @@ class Asked(NamedTuple):
         name = getattr(optimizer, "__name__", repr(optimizer))
         return cls(name, infer_rule(name) if rule is None else known_rule(rule, or_none=True), {}, lambda: optimizer)
 
-    def built(self, renames: Mapping[str, str], device: str, adapter: str | None = None) -> Target:
+    def built(self, handling: Handling) -> Target:
         """The target around it.
 
         Raises:
             TargetError: it cannot be loaded or built.
             UsageError: a rename does not fit.
         """
-        factory = self.load()
-        return make_target(
-            self.name, factory, self.rule, keywords=self.keywords, renames=renames, device=device, adapter=adapter
-        )
+        return make_target(self.name, self.load(), self.rule, keywords=self.keywords, **handling._asdict())

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from stepgauge.properties.gauge.api import Asked
+from stepgauge.properties.gauge.api import Asked, Handling
 from stepgauge.properties.gauge.cache.run import Cache, run_cache
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Level, Options
@@ -50,6 +50,8 @@ def conformance_checks(
     rename: Mapping[str, str] | None = None,
     level: Level = "standard",
     device: str = "cpu",
+    adapter: str | None = None,
+    after_build: str = "",
     only: str = "*",
     skip: str = "",
     seed: int = 0,
@@ -68,6 +70,8 @@ def conformance_checks(
         rename: likewise.
         level: likewise.
         device: likewise.
+        adapter: likewise.
+        after_build: likewise.
         only: likewise.
         skip: likewise.
         seed: likewise.
@@ -84,7 +88,7 @@ def conformance_checks(
     failures = {id_: _failure(id_, given) for id_, given in (expected_failures or {}).items()}
     try:
         asked = Asked.of(optimizer, rule)
-        shared = Shared(context_of(asked.built(rename or {}, device), options))
+        shared = Shared(context_of(asked.built(Handling(rename or {}, device, adapter, after_build)), options))
         overdue = {id_: failure.overdue(asked.load()) for id_, failure in failures.items()}
     except UsageError as error:
         raise ValueError(str(error)) from error

@@ -140,6 +140,13 @@ def test_the_command_of_a_row_repeats_it(survey: Survey, capsys: pytest.CaptureF
     assert "conforms" in capsys.readouterr().out
 
 
+def test_a_row_may_name_a_method_to_call_once_it_is_built(survey: Survey) -> None:
+    _, document = survey(_rows("torch.optim:SGD", more="after_build = 'zero_grad'"))
+    (row,) = document["rows"]
+    assert row["command"].endswith("--after-build zero_grad --level quick")
+    assert row["result"]["verdict"] == "conforms"
+
+
 def test_the_document_is_valid_and_says_versions(survey: Survey) -> None:
     torch = _rows("torch.optim:SGD", more="requirement = 'torch>=2'\nnote = 'a note'")
     rows = torch + _rows("some:SGD", more="requirement = 'no-such-package'")

@@ -6,14 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 
 from stepgauge.properties.gauge.api import check_optimizer
+from stepgauge.properties.gauge.checks.context import Context
+from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.command_line import per_target
 from stepgauge.properties.gauge.command_line.isolation import Job, Pool, Tell
 from stepgauge.properties.gauge.command_line.main import main
@@ -47,7 +52,20 @@ def without_state(params: Any, grads: Any, state: Any, lr: float = 0.1) -> Any:
 
 
 def test_adapters_are_found_in_their_folder() -> None:
-    assert {"function", "program", "optax", "keras", "sklearn", "torch"} <= adapters().keys()
+    there = {
+        "function",
+        "program",
+        "optax",
+        "keras",
+        "sklearn",
+        "thinc",
+        "tinygrad",
+        "mlx",
+        "paddle",
+        "torch",
+        "torchopt",
+    }
+    assert there <= adapters().keys()
     assert all(adapter.words for adapter in adapters().values())
 
 
@@ -74,6 +92,84 @@ def test_function_has_no_place_for_layers() -> None:
 def test_unknown_adapter_is_named() -> None:
     with pytest.raises(UsageError, match="--adapter tensor: the adapters are "):
         make_target("sgd", sgd, "sgd", adapter="tensor")
+
+
+SCHEDULE_FREE = """
+import torch
+
+class SGD(torch.optim.SGD):
+    trains = False
+    factor = 1
+
+    def train(self):
+        self.trains = True
+
+    def step(self, closure=None):
+        if not self.trains:
+            raise RuntimeError("call train() first")
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.grad = p.grad * self.factor
+        return super().step(closure)
+
+class Doubled(SGD):
+    factor = 2
+"""
+
+
+@pytest.fixture
+def must_be_told(tmp_path: Path) -> str:
+    (tmp_path / "told.py").write_text(SCHEDULE_FREE)
+    return str(tmp_path / "told.py")
+
+
+def test_method_is_called_once_an_optimizer_is_built(must_be_told: str) -> None:
+    untold = check_optimizer(f"{must_be_told}:SGD", **QUICK)
+    assert (untold.verdict, "call train() first" in str(untold)) == ("error", True)
+    told = check_optimizer(f"{must_be_told}:SGD", after_build="train", **QUICK)
+    assert not told.failures(deciding=True), str(told)
+    without_rule = check_optimizer(f"{must_be_told}:SGD", "none", level="quick", after_build="train")
+    assert without_rule.verdict != "error", str(without_rule)
+
+
+@pytest.mark.usefixtures("must_be_told")
+@pytest.mark.parametrize("project", [False, True])
+def test_method_after_building_in_a_command_and_in_a_project(project: bool, tmp_path: Path) -> None:
+    if project:
+        (tmp_path / "pyproject.toml").write_text(
+            '[tool.stepgauge]\ntargets = [{target = "told.py:SGD", after_build = "train"}]\n'
+        )
+    arguments = [] if project else ["told.py:SGD", "--after-build", "train"]
+    (result,) = _checked(*arguments, "--only", "trajectory/defaults", folder=tmp_path)
+    assert [c["status"] for c in result["checks"]] == ["pass"]
+
+
+@pytest.mark.usefixtures("must_be_told")
+def test_saved_script_calls_the_method_after_building(tmp_path: Path) -> None:
+    options = ("--after-build", "train", "--only", "trajectory/defaults", "--save", "saved", "--no-diagnosis")
+    (result,) = _checked("told.py:Doubled", "--rule", "sgd", *options, folder=tmp_path)
+    assert result["verdict"] == "diverges"
+    (script,) = (tmp_path / "saved").glob("*.py")
+    ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "expected" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "sentence"),
+    [
+        ("torch.optim:SGD", "makes a SGD, which has no method prepare to call: see --after-build"),
+        (sgd, "--after-build prepare: sgd is a function f(params, grads, state, **hyperparameters), not a torch"),
+        ("stepgauge.core:SGD", "--after-build prepare: stepgauge.core:SGD is no torch optimizer"),
+    ],
+)
+def test_method_that_is_not_there_is_said_in_one_sentence(optimizer: Any, sentence: str) -> None:
+    try:
+        said = str(check_optimizer(optimizer, "sgd", after_build="prepare", **QUICK))
+    except ValueError as error:
+        said = str(error)
+    assert sentence in said
 
 
 @pytest.fixture(scope="module")
@@ -176,12 +272,18 @@ def _checked(*arguments: str, folder: Path) -> list[dict[str, Any]]:
     return results
 
 
+def _require(library: str) -> None:
+    """Skip without a library; only the process of the target imports it, Keras not without a backend."""
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+
+
 def _conform(*targets: str, folder: Path) -> list[tuple[str, str]]:
     return [(r["verdict"], r["dialect"]) for r in _checked(*targets, "--no-diagnosis", folder=folder)]
 
 
 def test_transformations_conform(tmp_path: Path) -> None:
-    pytest.importorskip("optax")
+    _require("optax")
     (tmp_path / "configured.py").write_text("import optax\nsgd = optax.sgd(0.1)\n")
     whole, configured = _checked("optax:sgd", "--rule", "sgd", "configured.py:sgd", "--set", "lr=0.1", folder=tmp_path)
     assert (whole["verdict"], whole["dialect"]) == ("conforms", "torch")
@@ -189,14 +291,94 @@ def test_transformations_conform(tmp_path: Path) -> None:
 
 
 def test_keras_conforms_to_its_own_dialect(tmp_path: Path) -> None:
-    pytest.importorskip("keras")
+    _require("keras")
     assert _conform("keras.optimizers:SGD", folder=tmp_path) == [("conforms", "keras")]
 
 
 def test_scikit_learn_has_the_rate_in_the_momentum(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
+    _require("sklearn")
     target = "sklearn.neural_network._stochastic_optimizers:SGDOptimizer"
     assert _conform(target, "--rule", "sgd", folder=tmp_path) == [("conforms", "keras")]
+
+
+# What real optimizers of each library come to; None where the dialects do not differ in what can be set.
+OF_LIBRARIES = [
+    ("thinc", "thinc.optimizers:SGD(grad_clip=0.0, L2_is_weight_decay=False)", "sgd", ("conforms", None)),
+    ("thinc", "thinc.optimizers:Adam(grad_clip=0.0, L2=0.0)", "adam", ("conforms", "keras")),
+    ("torchopt", "torchopt:sgd", "sgd", ("conforms", "torch")),
+    ("mlx", "mlx.optimizers:Lion", "lion", ("conforms", "published")),
+    ("mlx", "mlx.optimizers:Adam", "adam", ("diverges", None)),  # which corrects no bias unless it is told to
+    ("paddle", "paddle.optimizer:Momentum", "sgd", ("conforms", "torch")),
+    ("paddle", "paddle.optimizer:RMSProp", "rmsprop", ("diverges", None)),  # its decay is in the gradient
+]
+
+
+@pytest.mark.parametrize(("library", "optimizer", "rule", "comes_to"), OF_LIBRARIES)
+def test_optimizers_of_libraries_come_to_their_verdict(
+    library: str, optimizer: str, rule: str, comes_to: tuple[str, str | None], tmp_path: Path
+) -> None:
+    _require(library)
+    assert _conform(optimizer, "--rule", rule, folder=tmp_path) == [comes_to]
+
+
+def test_tinygrad_follows_the_rule_as_in_training(tmp_path: Path) -> None:
+    """One check of SGD: interpreted in Python, which may be all that there is, the whole takes many minutes."""
+    _require("tinygrad")
+    (result,) = _checked("tinygrad.nn.optim:SGD", "--only", "trajectory/training", folder=tmp_path)
+    assert [c["status"] for c in result["checks"]] == ["pass"]
+
+
+def test_lr_that_cannot_be_moved_is_asked_for_no_schedule() -> None:
+    fixed = make_target("sgd", sgd, "sgd", keywords={"learning_rate": 0.125})
+    assert not fixed.takes_schedule
+    context = Context(fixed, Options(level="quick"))
+    problems = [*context.problems(), *context.training_problems()]
+    assert {factor for p in problems if p.recipe for factor in p.recipe.schedule} == {1.0}
+    report = check_optimizer(partial(sgd, learning_rate=0.125), "sgd", set={"lr": 0.125}, **QUICK)
+    assert not report.failures(deciding=True), str(report)
+
+
+class KeepsInFloat32(torch.optim.RMSprop):
+    def __init__(self, params: Any, lr: float = 0.01, alpha: float = 0.99, eps: float = 1e-3) -> None:
+        super().__init__(params, lr, float(np.float32(alpha)), float(np.float32(eps)))
+
+
+def test_hyperparameters_that_are_kept_in_float32_are_found() -> None:
+    context = Context(make_target("RMSprop", KeepsInFloat32, "rmsprop"), Options(level="quick"))
+    assert context.rounded == ("alpha", "eps")
+
+
+def test_compared_in_float32_hyperparameters_are_numbers_that_it_has() -> None:
+    context = Context(make_target("Adam", torch.optim.Adam, "adam"), Options(level="quick", dtype="float32"))
+    drawn = [h for p in context.problems(only={"random"}) for h, _ in p.groups]
+    betas = {beta for h in drawn for beta in h["betas"]}
+    assert betas == {float(np.float32(beta)) for beta in betas} != {0.0}
+    assert all(h["eps"] == float(np.float32(h["eps"])) for h in drawn)
+
+
+BUILT = """
+from {module} import {factory}
+optimizer = {factory}({keywords})
+"""
+
+
+@pytest.mark.parametrize(
+    ("library", "module", "factory", "keywords"),
+    [
+        ("thinc", "thinc.optimizers", "SGD", "0.125, grad_clip=0.0"),
+        ("mlx", "mlx.optimizers", "SGD", "0.125"),
+        ("optax", "optax", "sgd", "0.125"),
+    ],
+)
+def test_built_optimizer_is_asked_at_its_settings(
+    library: str, module: str, factory: str, keywords: str, tmp_path: Path
+) -> None:
+    _require(library)
+    (tmp_path / "built.py").write_text(BUILT.format(module=module, factory=factory, keywords=keywords))
+    only = ("--only", "trajectory/float32,trajectory/training", "--no-diagnosis")
+    (right,) = _checked("built.py:optimizer", "--rule", "sgd", "--set", "lr=0.125", *only, folder=tmp_path)
+    (wrong,) = _checked("built.py:optimizer", "--rule", "sgd", "--set", "lr=0.25", *only, folder=tmp_path)
+    assert [r["verdict"] for r in (right, wrong)] == ["not-established", "diverges"]
 
 
 @pytest.mark.parametrize(
@@ -412,8 +594,6 @@ def test_missing_extra_is_named_from_python() -> None:
 
 @pytest.mark.parametrize(("rule", "dialect"), [("sgd", "keras"), ("adam", "optax"), ("rmsprop", "keras")])
 def test_core_and_bindings_refuse_the_dialects_of_other_frameworks(rule: str, dialect: str) -> None:
-    import torch
-
     from stepgauge import core, torch_bind
 
     name = RULES[rule].__name__

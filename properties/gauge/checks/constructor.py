@@ -9,6 +9,7 @@ from stepgauge.properties.gauge.checks.registry import check
 from stepgauge.properties.gauge.checks.results import Failed, Finding, NotApplicable
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.targets.base import carrier_of
 from stepgauge.reference import Rule
 
 
@@ -55,7 +56,9 @@ def validation(context: Context) -> None:
     for name, value in tried.items():
         try:
             context.target.init(
-                [np.zeros((2, 2))], [ParameterGroup({**context.example, name: value}, (0,))], maximize=False
+                [np.zeros((2, 2), dtype=carrier_of(context.dtype))],
+                [ParameterGroup({**context.example, name: value}, (0,))],
+                maximize=False,
             )
             accepted.append(f"{name}={value}")
         except ValueError:

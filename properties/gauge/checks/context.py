@@ -184,6 +184,16 @@ class Context:
             return None
         return expand(Recipe(self.target.rule, (group,), ((2, 3),), steps=2, layers=tuple(layers)))
 
+    @property
+    def _narrow(self) -> tuple[str, ...]:
+        """The hyperparameters that are given values which float32 has.
+
+        In float32 all but lr: 1 - beta2 of a beta2 that was rounded is off by more than rounding may lead.
+        """
+        if self.dtype == "float32":
+            return tuple(name for name in self.target.record.hyperparameter_names() if name != "lr")
+        return self.rounded
+
     @cached_property
     def rounded(self) -> tuple[str, ...]:
         """The hyperparameters that the target rounds to float32, as it does by keeping them in such tensors.
@@ -195,8 +205,9 @@ class Context:
         return tuple(name for name in self.target.record.hyperparameter_names() if self._is_rounded(name))
 
     def _is_rounded(self, name: str) -> bool:
-        value = self.target.record.hyperparameter(name).lively
-        if name in self.fixed or not isinstance(value, float) or value == 0:
+        known = self.target.record.hyperparameter(name)
+        value = next((v for v in (known.lively, *known.drawn) if isinstance(v, float) and v > 0), None)
+        if name in self.fixed or value is None:
             return False
         trials = [self._trial({name: value * (1 + nudge)}) for nudge in (0.0, INVISIBLE, VISIBLE)]
         try:
@@ -262,7 +273,7 @@ class Context:
 
     def expanded(self, recipe: Recipe) -> Problem:
         """The problem of a recipe, in numbers that the precision has, and hyperparameters that are not rounded."""
-        problem = expand(in_float32(recipe, self.rounded) if self.rounded else recipe)
+        problem = expand(in_float32(recipe, self._narrow) if self._narrow else recipe)
         return in_bfloat16(problem) if self.dtype == "bfloat16" else problem
 
     def allowance(self, problem: Problem) -> Array:
@@ -285,6 +296,11 @@ class Context:
         """What the checks of this target run within."""
         return nullcontext()
 
+    @property
+    def single(self) -> Shape:
+        """The shape of a parameter with one element."""
+        return () if self.target.takes_scalars else (1,)
+
     def recipes(self, per_focus: int, **constraints: Any) -> list[Recipe]:
         from stepgauge.properties.gauge.problems.drawing import problems_of
 
@@ -299,7 +315,14 @@ class Context:
             without=frozenset(self.refused) & OPTIONAL_LAYERS.keys(),
             **constraints,
         )
-        return drawn if self.target.takes_absent else [replace(recipe, absent=()) for recipe in drawn]
+        return [self._taken(recipe) for recipe in drawn]
+
+    def _taken(self, recipe: Recipe) -> Recipe:
+        """A recipe without what the target's kind knows nothing of."""
+        absent = recipe.absent if self.target.takes_absent else ()
+        schedule = recipe.schedule if self.target.takes_schedule else (1.0,)
+        shapes = tuple(shape or self.single for shape in recipe.shapes)
+        return replace(recipe, absent=absent, schedule=schedule, shapes=shapes)
 
     def training_problems(self, seed: int | None = None) -> list[Problem]:
         """Problems in which what a scheduler may move on this target moves; other ones for another seed."""
@@ -307,7 +330,8 @@ class Context:
         names = [name for name in movable(rule) if name in self.target.schedulable and name not in self.fixed]
         count, seed = TRAINING_PROBLEMS[self.options.level], self.options.seed if seed is None else seed
         recipes = self.recipes(count, foci={"training": focus_of(rule)}, seed=seed)
-        return [self.expanded(as_in_training(recipe, names, self.fixed, k)) for k, recipe in enumerate(recipes)]
+        moving = (as_in_training(recipe, names, self.fixed, k) for k, recipe in enumerate(recipes))
+        return [self.expanded(self._taken(recipe)) for recipe in moving]
 
     def problems(self, per_focus: int | None = None, **constraints: Any) -> list[Problem]:
         """Problems for this target: `per_focus` of every focus, or as many as the level says."""

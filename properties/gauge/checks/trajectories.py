@@ -144,7 +144,7 @@ def _lengthened(context: Context, options: bool) -> Problem:
     lengthened = replace(
         recipe,
         layers=recipe.layers[:1],
-        shapes=((),) if recipe.layers else ((2, 3), ()),
+        shapes=(context.single,) if recipe.layers else ((2, 3), context.single),
         gradients=("random", "row-orthogonal", "uneven"),
         steps=steps // (4 if recipe.layers else 1),  # theirs take ten times as long
     )

@@ -35,6 +35,7 @@ from stepgauge.properties.gauge.errors import TargetError, UsageError, describe,
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from stepgauge.properties.gauge.api import Handling
     from stepgauge.properties.gauge.verdicts.report import Report
 
 
@@ -76,6 +77,12 @@ def add(commands: Any) -> None:
         "--no-diagnosis", dest="diagnosis", action="store_false", help="do not seek the cause of a divergence"
     )
     check.add_argument("--adapter", metavar="NAME", help="what kind of target it is (default: found out)")
+    check.add_argument(
+        "--after-build",
+        default="",
+        metavar="METHOD",
+        help="call this method of a torch optimizer once it is built, such as train of schedule-free ones",
+    )
     check.add_argument(
         "-j",
         "--jobs",
@@ -241,9 +248,7 @@ def _examine(wanted: Wanted, chosen: argparse.Namespace, tell: Tell) -> "Report"
     )
     try:
         with run_cache():
-            return report_on(
-                wanted.target, wanted.rule, options, wanted.rename, chosen.device, progress, wanted.adapter
-            )
+            return report_on(wanted.target, wanted.rule, options, _handling(wanted, chosen), progress)
     except UsageError as error:
         return failed(wanted.target, wanted.rule, str(error), usage=True)
     except KeyboardInterrupt:
@@ -255,6 +260,12 @@ def _examine(wanted: Wanted, chosen: argparse.Namespace, tell: Tell) -> "Report"
         )
     except BaseException as error:  # so that whatever goes wrong here is said of this target alone
         return failed(wanted.target, wanted.rule, f"cannot be examined: {describe(error)}")
+
+
+def _handling(wanted: Wanted, chosen: argparse.Namespace) -> "Handling":
+    from stepgauge.properties.gauge.api import Handling
+
+    return Handling(wanted.rename, chosen.device, wanted.adapter, wanted.after_build)
 
 
 def _saved(reports: "Sequence[Report]", chosen: argparse.Namespace) -> Iterator[str]:
@@ -279,7 +290,7 @@ def _save(report: "Report", chosen: argparse.Namespace, name: str, _: object) ->
 
     wanted = next(each for each in chosen.wanted if each.target == report.target)
     try:
-        target = Asked.of(report.target, report.rule).built(wanted.rename, chosen.device, wanted.adapter)
+        target = Asked.of(report.target, report.rule).built(_handling(wanted, chosen))
         return save(report, target, chosen.save, name)
     except TargetError as error:  # it was changed since it was examined, or is not built alike every time
         return f"not saved: {error}"

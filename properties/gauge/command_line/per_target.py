@@ -11,7 +11,7 @@ from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.verdicts.record import Verdict
 
 FILE = Path("pyproject.toml")
-OWN = ("rule", "dialect", "set", "rename", "adapter")  # the options that a target may have for itself
+OWN = ("rule", "dialect", "set", "rename", "adapter", "after_build")  # the options that a target may have for itself
 VALUELESS = ("--strict", "--no-diagnosis", "--help", "-h")
 
 
@@ -29,6 +29,7 @@ class Wanted:
     set: Mapping[str, Any] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
     adapter: str | None = None
+    after_build: str = ""
     expected: Verdict | None = None
     reason: str = ""
 

@@ -80,9 +80,9 @@ def _verify_file(file: Path, chosen: argparse.Namespace) -> int:
     cases = read(file)
     target = None
     if chosen.target is not None:
-        from stepgauge.properties.gauge.api import Asked
+        from stepgauge.properties.gauge.api import Asked, Handling
 
-        target = Asked.of(chosen.target, cases[0].problem.rule).built(dict(chosen.rename), "cpu")
+        target = Asked.of(chosen.target, cases[0].problem.rule).built(Handling(dict(chosen.rename)))
     apart = [replay for case in cases if (replay := replay_case(case, target)).divergence]
     print(f"{file}: {len(cases) - len(apart)} of {len(cases)} cases replay")
     for replay in apart:
@@ -135,14 +135,14 @@ def _export_problems(chosen: argparse.Namespace) -> list[Path]:
 
 
 def _record(chosen: argparse.Namespace) -> int:
-    from stepgauge.properties.gauge.api import Asked
+    from stepgauge.properties.gauge.api import Asked, Handling
     from stepgauge.properties.gauge.vectors.format import write_all
     from stepgauge.properties.gauge.vectors.record import record, source_of
 
     try:
         require_new("--output", chosen.output)
         asked = Asked.of(chosen.target, chosen.rule)
-        cases = record(asked.built(dict(chosen.rename), "cpu"), chosen.dialect, dict(chosen.set))
+        cases = record(asked.built(Handling(dict(chosen.rename))), chosen.dialect, dict(chosen.set))
         source = source_of(chosen.target, asked.load())
         write_all(cases, source, chosen.output)
     except UsageError as error:

@@ -126,7 +126,9 @@ def in_float32(recipe: Recipe, names: Collection[str]) -> Recipe:
     """
 
     def rounded(name: str, value: Any) -> Any:
-        return float(np.float32(value)) if name in names else value
+        if name not in names or not isinstance(value, float | tuple):
+            return value
+        return tuple(float(np.float32(v)) for v in value) if isinstance(value, tuple) else float(np.float32(value))
 
     groups = []
     for hyperparameters, members in recipe.groups:

@@ -32,6 +32,7 @@ class Implementation:
         set: hyperparameters that are fixed on both sides.
         dialect: the dialect that it is held to, or "auto".
         adapter: what kind of target it is; found out if None.
+        after_build: the method that is called once it is built.
         dtype: the precision that decides; the finest that it steps if empty.
         skip: globs of checks that are left out.
         seconds: how long it may take; None for as long as the survey allows.
@@ -45,6 +46,7 @@ class Implementation:
     set: Mapping[str, Any] = field(default_factory=dict)
     dialect: str = "auto"
     adapter: str | None = None
+    after_build: str = ""
     dtype: Dtype | Literal[""] = ""
     skip: Sequence[str] = ()
     seconds: float | None = None
@@ -55,6 +57,7 @@ class Implementation:
         words = ["stepgauge", "check", self.target, "--rule", self.rule]
         words += [] if self.dialect == "auto" else ["--dialect", self.dialect]
         words += ["--adapter", self.adapter] if self.adapter else []
+        words += ["--after-build", self.after_build] if self.after_build else []
         words += ["--dtype", self.dtype] if self.dtype else []
         for our, their in self.rename.items():
             words += ["--rename", f"{our}={their}"]

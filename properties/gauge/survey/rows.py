@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from stepgauge.properties.gauge.api import report_on
+from stepgauge.properties.gauge.api import Handling, report_on
 from stepgauge.properties.gauge.checks.options import Level, Options
 from stepgauge.properties.gauge.errors import UsageError, describe
 from stepgauge.properties.gauge.survey.implementations import Implementation
@@ -45,7 +45,8 @@ def examined(row: Implementation, depth: Depth, progress: Callable[[str], None])
         dtype=row.dtype,
     )
     try:
-        return report_on(row.target, row.rule, options, dict(row.rename), "cpu", progress, row.adapter)
+        handling = Handling(dict(row.rename), adapter=row.adapter, after_build=row.after_build)
+        return report_on(row.target, row.rule, options, handling, progress)
     except UsageError as error:
         return failed(row.target, row.rule, str(error), usage=True)
     except KeyboardInterrupt:

@@ -62,6 +62,8 @@ class Target(ABC):
         schedulable: hyperparameters that can be changed between steps.
         takes_maximize: whether it can be told to maximize.
         takes_absent: whether a parameter may have no gradient in a step.
+        takes_scalars: whether its library has parameters without axes.
+        takes_schedule: whether lr may move between steps.
         supports: what can be asked of it beside stepping.
         forms: keywords that choose another implementation of the same rule, which must compute the same.
         foreign: whether it may follow the conventions of other frameworks than torch, the rule's foreign dialects.
@@ -79,6 +81,8 @@ class Target(ABC):
     schedulable: frozenset[str] = frozenset()
     takes_maximize: bool = True
     takes_absent: bool = True
+    takes_scalars: bool = True
+    takes_schedule: bool = True
     supports: frozenset[Support] = frozenset()
     forms: tuple[str, ...] = ()
     foreign: bool = False

@@ -21,23 +21,29 @@ def make_target(
     renames: Mapping[str, str] | None = None,
     device: str = "cpu",
     adapter: str | None = None,
+    after_build: str = "",
 ) -> Target:
     """The target around a factory: one of the reference's rules, an optimizer of the core, or what an adapter takes.
 
     Raises:
         TargetError: it cannot be built, or what it builds is no optimizer.
-        UsageError: a rename does not fit.
+        UsageError: a rename does not fit, or `after_build` is said of what is no torch optimizer.
     """
     if isinstance(factory, type) and issubclass(factory, Rule | Optimizer):
         if rule == NO_RULE:
             raise TargetError("is no torch optimizer, of which alone the laws without a rule are asked")
         if renames:
             raise UsageError(f"--rename: {name} has the names of stepgauge's own rules")
+        if after_build:
+            raise UsageError(f"--after-build {after_build}: {name} is no torch optimizer, whose method that could be")
         if issubclass(factory, Optimizer):
             return CoreTarget(name, factory, rule, keywords or {})
         return RuleTarget(name, factory, rule, keywords or {})
-    offer = Offer(name, factory, rule, keywords or {}, renames or {}, device)
-    return _adapter(offer, adapter).target(offer)
+    offer = Offer(name, factory, rule, keywords or {}, renames or {}, device, after_build)
+    chosen = _adapter(offer, adapter)
+    if after_build and chosen.name != "torch":
+        raise UsageError(f"--after-build {after_build}: {name} is {chosen.words}, not a torch optimizer")
+    return chosen.target(offer)
 
 
 def _adapter(offer: Offer, named: str | None) -> BaseAdapter:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepgauge.properties.gauge.errors import TargetError
+import numpy as np
+
+from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, describe
 from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
-from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.targets.base import Target, quiet
 from stepgauge.properties.gauge.targets.keywords import Keywords
 from stepgauge.properties.gauge.targets.names import KeywordNames
 from stepgauge.reference import Array, Layer, Seen
@@ -39,13 +41,14 @@ class KeywordTarget(Target):
     """A target that takes its hyperparameters as keywords and knows nothing of groups.
 
     Raises:
-        TargetError: its signature needs what is no hyperparameter of the rule.
+        TargetError: its signature needs what is no hyperparameter of the rule, or it cannot be built.
     """
 
     takes_maximize = False
     takes_absent = False
     foreign = True
     kind: str  # of the adapter, in words
+    in_float32: bool = False  # whether its scalars are, whatever its arrays
     names: KeywordNames
 
     def __init__(
@@ -73,6 +76,7 @@ class KeywordTarget(Target):
             n: self._default(n, defaults) for n in self.offers if self.names.keywords(n) <= defaults.keys()
         }
         self.schedulable = self._movable()
+        self.takes_schedule = "lr" in self.schedulable
         ours = {their for n in self.names.shared for their in self.names.keywords(n)}
         self.extra = tuple(n for n in theirs.named if n not in ours and n not in keywords)
         lacking = [n for n in self.extra if n not in defaults]
@@ -81,6 +85,21 @@ class KeywordTarget(Target):
                 f"is {self.kind} that needs {', '.join(lacking)}, of which {rule} has none; "
                 f"say --rename OURS={lacking[0]}, or give it: {name.partition('(')[0]}({lacking[0]}=VALUE)"
             )
+        self.require_buildable()
+
+    def require_buildable(self) -> None:
+        """Make one instance at the target's own defaults.
+
+        Raises:
+            TargetError: it refuses them, or makes something else.
+        """
+        try:
+            with quiet():
+                self.begin([np.zeros((2, 3), dtype=np.float32)], {**self.keywords, **self.required})
+        except TargetError:
+            raise
+        except FOREIGN_ERRORS as error:
+            raise TargetError(f"cannot be built: {describe(error)}") from error
 
     def _movable(self) -> frozenset[str]:
         """The hyperparameters that a scheduler can move."""
@@ -119,6 +138,8 @@ class KeywordTarget(Target):
         maximize: bool = False,
         in_place: bool = False,
     ) -> Instances:
+        if self.in_float32 and any(p.dtype == np.float64 for p in params):
+            raise TargetError(f"is {self.kind}, whose scalars are in float32")
         run = Instances([p.copy() for p in params])
         for hyperparameters, members in groups:
             made = self.begin([run.params[i].copy() for i in members], self.theirs_of(hyperparameters))

@@ -12,7 +12,7 @@ SYNONYMS: Mapping[str, Sequence[str | tuple[str, ...]]] = {
     "lr": ("learning_rate", "learning_rate_init", "learn_rate", "step_size"),
     "betas": (("beta1", "beta2"), ("beta_1", "beta_2"), ("b1", "b2")),
     "eps": ("epsilon",),
-    "weight_decay": ("wd",),
+    "weight_decay": ("wd", "L2"),
     "alpha": ("rho", "decay"),
     "decoupled": ("weight_decouple", "decouple", "decoupled_decay"),
     "momentum": ("mu",),

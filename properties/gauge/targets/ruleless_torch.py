@@ -50,13 +50,14 @@ class RulelessTorchTarget(TorchTarget, RulelessTarget):
         keywords: Mapping[str, Any],
         renames: Mapping[str, str],
         device: str = "cpu",
+        after_build: str = "",
     ) -> None:
         if renames:
             raise UsageError("--rename: without a rule there are no other names; --set takes the target's own")
         theirs = Keywords.of(factory)
         names = dict.fromkeys([*theirs.named, *(_keys_of_groups(factory, keywords) if theirs.is_open else ())])
         self._record: Any = type(NoRule.__name__, (NoRule,), {"names": tuple(names)})
-        super().__init__(name, factory, NO_RULE, keywords, renames, device)
+        super().__init__(name, factory, NO_RULE, keywords, renames, device, after_build)
 
     def _another_value(self, name: str, value: Any) -> Any:
         return another_value((0.25, 0.75), value) if isinstance(value, float) else not value

@@ -62,9 +62,12 @@ class TorchTarget(Target):
     What can be set on it is what its signature names and, where it passes keywords on, what its `param_groups` show to
     have arrived when it is tried. `told` are the hyperparameters that its groups show but nobody can set.
 
+    Attributes:
+        after_build: its method, if any, that is called once it is built, such as `train` of schedule-free ones.
+
     Raises:
         TargetError: it needs arguments that are no hyperparameters of the rule, refuses its own defaults, or builds
-            something without `step` and `param_groups`.
+            something without `step` and `param_groups`, or without `after_build`.
     """
 
     supports = frozenset({Support.TORCH})
@@ -79,8 +82,9 @@ class TorchTarget(Target):
         keywords: Mapping[str, Any],
         renames: Mapping[str, str],
         device: str = "cpu",
+        after_build: str = "",
     ) -> None:
-        self.name, self.factory, self.rule, self.device = name, factory, rule, device
+        self.name, self.factory, self.rule, self.device, self.after_build = name, factory, rule, device, after_build
         self.keywords: Mapping[str, Any] = dict(keywords)
         self.theirs = Keywords.of(factory)
         self.names = KeywordNames(name, rule, self.record, renames, self.theirs.named, is_open=self.theirs.is_open)
@@ -205,6 +209,8 @@ class TorchTarget(Target):
                 optimizer = self._first_of_any_dtype()
                 missing = [name for name in ("step", "param_groups") if not hasattr(optimizer, name)]
                 groups = [] if missing else [*optimizer.param_groups]
+            except TargetError:
+                raise
             except FOREIGN_ERRORS as error:
                 raise TargetError(f"cannot be built: {describe(error)}") from error
         made = f"is no optimizer: it makes a {type(optimizer).__name__}"
@@ -216,7 +222,17 @@ class TorchTarget(Target):
 
     def build(self, params: Any, hyperparameters: Mapping[str, Any], **more: Any) -> Any:
         """The optimizer over `params` (tensors or groups) with our hyperparameters."""
-        return self.factory(params, **{**self.keywords, **self.hyperparameters_of(hyperparameters), **more})
+        optimizer = self.factory(params, **{**self.keywords, **self.hyperparameters_of(hyperparameters), **more})
+        if self.after_build:
+            self._call_after_build(optimizer)
+        return optimizer
+
+    def _call_after_build(self, optimizer: Any) -> None:
+        method = getattr(optimizer, self.after_build, None)
+        if not callable(method):
+            made = type(optimizer).__name__
+            raise TargetError(f"makes a {made}, which has no method {self.after_build} to call: see --after-build")
+        method()
 
     def run(self, problem: Problem, dtype: str | None = None) -> Array:
         with one_thread():

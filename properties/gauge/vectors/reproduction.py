@@ -46,7 +46,7 @@ def tensor(numbers):
 
 params = [torch.nn.Parameter(tensor(p)) for p in INITIAL]
 optimizer = {call}
-{changes}{rates}for t, grads in enumerate(GRADIENTS):
+{prepared}{changes}{rates}for t, grads in enumerate(GRADIENTS):
 {schedule}    for p, g in zip(params, grads):
         {feed}
     optimizer.step()
@@ -122,6 +122,7 @@ def script(case: Case, target: Target, divergence: str, versions: Mapping[str, s
         dtype=case.dtype,
         device="" if target.device == "cpu" else f", device={target.device!r}",
         call=_call(".".join(["Optimizer", *attribute.split(".")[1:]]), case, target),
+        prepared=f"optimizer.{target.after_build}()\n" if target.after_build else "",
         rates=RATES.format(factors=factors, lr=lr) if scheduled else "",
         schedule=f"{SCHEDULE.format(lr=lr) if scheduled else ''}{CHANGE if changes else ''}",
         changes=f"{CHANGES.format(changes=changes) if changes else ''}{MEMORY if problem.in_place else ''}",

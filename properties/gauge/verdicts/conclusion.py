@@ -14,7 +14,13 @@ from stepgauge.properties.gauge.verdicts.record import Verdict
 from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.gauge.verdicts.required_checks import shortfall
 
-NEVER_ASKED = ("complex parameters", "sparse gradients", "found_inf and grad_scale", "another default dtype")
+NEVER_ASKED = (
+    "complex parameters",
+    "sparse gradients",
+    "non-leaf parameters",
+    "found_inf and grad_scale",
+    "another default dtype",
+)
 REFUSAL_CAP = 0.5  # of all problems: a target that refuses more is one that could not be built
 
 
@@ -58,16 +64,18 @@ def conclude(context: Context, results: Sequence[Result], seconds: float = 0.0, 
         return replace(draft, verdict=Verdict.NOT_ESTABLISHED, message=narrow)
     if len(survivors) > 1:
         agree = f"{' and '.join(survivors)} agree on every problem that fits these settings"
-        return replace(draft, message="; ".join([*_precision(context), agree]))
+        return replace(draft, message="; ".join([*_limits(context), agree]))
     others = [_departure(d, outcomes) for d in context.dialects if d not in survivors]
-    return replace(draft, dialect=dialect, message="; ".join([*_precision(context), *others]))
+    return replace(draft, dialect=dialect, message="; ".join([*_limits(context), *others]))
 
 
-def _precision(context: Context) -> Iterator[str]:
-    """In which precision a target was compared that was not compared in float64, and what it rounds."""
+def _limits(context: Context) -> Iterator[str]:
+    """What limits a comparison: a precision that is not float64, no schedule, hyperparameters that are rounded."""
     if context.dtype != "float64":
         why = "" if context.options.dtype else ": it steps nothing finer"
         yield f"compared in {context.dtype} alone{why}"
+    if not context.target.takes_schedule:
+        yield "lr cannot be moved between steps: no schedule is asked"
     if rounded := ", ".join(context.rounded):
         yield f"{rounded} is rounded to float32: compared at values that float32 has"
 

@@ -1,16 +1,14 @@
 """Keras 3 optimizers, on the backend that is installed: torch or JAX (`keras.optimizers:SGD`)."""
 
 import os
-from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, describe
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
-from stepgauge.properties.gauge.targets.base import Target, quiet
+from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
 from stepgauge.properties.gauge.targets.keywords import Keywords
 from stepgauge.reference import Array
@@ -29,22 +27,6 @@ def choose_backend() -> None:
 
 class KerasTarget(KeywordTarget):
     kind = "a Keras optimizer"
-
-    def __init__(
-        self,
-        name: str,
-        factory: Callable[..., Any],
-        rule: str,
-        keywords: Mapping[str, Any],
-        renames: Mapping[str, str],
-        theirs: Keywords,
-    ) -> None:
-        super().__init__(name, factory, rule, keywords, renames, theirs)
-        try:
-            with quiet():
-                factory(**{**self.keywords, **self.required})
-        except FOREIGN_ERRORS as error:
-            raise TargetError(f"cannot be built: {describe(error)}") from error
 
     def _movable(self) -> frozenset[str]:
         return self.offers & set(MOVABLE)

@@ -4,17 +4,15 @@ Numbers that a scheduler may move go through `optax.inject_hyperparams`; a trans
 already is stepped as it is. Everything runs in float64 where the arrays are.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, describe
+from stepgauge.properties.gauge.errors import TargetError
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
-from stepgauge.properties.gauge.targets.base import Target, quiet
+from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
-from stepgauge.properties.gauge.targets.keywords import Keywords
 from stepgauge.reference import Array
 
 COMPILED_FROM = 40  # steps: compiling takes as long as about so many without
@@ -22,27 +20,6 @@ COMPILED_FROM = 40  # steps: compiling takes as long as about so many without
 
 class TransformationTarget(KeywordTarget):
     kind = "a gradient transformation"
-
-    def __init__(
-        self,
-        name: str,
-        factory: Callable[..., Any],
-        rule: str,
-        keywords: Mapping[str, Any],
-        renames: Mapping[str, str],
-        theirs: Keywords,
-    ) -> None:
-        super().__init__(name, factory, rule, keywords, renames, theirs)
-        try:
-            with quiet():
-                made = factory(**{**self.keywords, **self.required})
-        except FOREIGN_ERRORS as error:
-            raise TargetError(f"cannot be built: {describe(error)}") from error
-        missing = [part for part in ("init", "update") if not callable(getattr(made, part, None))]
-        if missing:
-            raise TargetError(
-                f"is no gradient transformation: it makes a {type(made).__name__} without {' and '.join(missing)}"
-            )
 
     def _movable(self) -> frozenset[str]:
         return frozenset(n for n in self.offers if not self.record.is_switch(n))
@@ -64,6 +41,12 @@ class TransformationTarget(KeywordTarget):
         if not moving:
             made = self.factory
         transformation = made(**keywords)
+        missing = [part for part in ("init", "update") if not callable(getattr(transformation, part, None))]
+        if missing:
+            raise TargetError(
+                f"is no gradient transformation: it makes a {type(transformation).__name__} "
+                f"without {' and '.join(missing)}"
+            )
         state = transformation.init([jnp.asarray(p) for p in params])
         return {
             "state": state,
@@ -91,19 +74,15 @@ class Adapter(BaseAdapter):
     words = "a gradient transformation with init and update"
 
     def fits(self, offer: Offer) -> bool:
+        if "torchopt" in offer.of_packages:
+            return False
         if "optax" in offer.of_packages or _is_transformation(offer.factory):
             return True
         given = getattr(offer.factory, "__annotations__", {}).get("return")
         return "GradientTransformation" in str(given)
 
     def target(self, offer: Offer) -> Target:
-        factory = offer.factory
-        if _is_transformation(factory):
-            configured = factory
-            return TransformationTarget(
-                offer.name, lambda: configured, offer.rule, offer.keywords, offer.renames, Keywords({}, False)
-            )
-        theirs = Keywords.of(factory, skip=0)
+        factory, theirs = offer.maker(built="update")
         return TransformationTarget(offer.name, factory, offer.rule, offer.keywords, offer.renames, theirs)
 
 

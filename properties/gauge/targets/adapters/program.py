@@ -144,6 +144,9 @@ class ProgramTarget(KeywordTarget):
         self.silent = ""  # what was said of it when it did not answer; nobody waits for it again
         super().__init__(offer.name, offer.factory, offer.rule, offer.keywords, offer.renames, theirs)
 
+    def require_buildable(self) -> None:
+        """Its first `begin` will show."""
+
     def init(self, params: Any, groups: Any, *rest: Any, **options: Any) -> Instances:
         self.begun = 0
         return super().init(params, groups, *rest, **options)

@@ -27,10 +27,10 @@ class Adapter(BaseAdapter):
         if offer.rule == NO_RULE:
             from stepgauge.properties.gauge.targets.ruleless_torch import RulelessTorchTarget
 
-            return RulelessTorchTarget(offer.name, factory, keywords, offer.renames, offer.device)
+            return RulelessTorchTarget(offer.name, factory, keywords, offer.renames, offer.device, offer.after_build)
         from stepgauge.properties.gauge.targets.torch_optimizer import TorchTarget
 
-        return TorchTarget(offer.name, factory, offer.rule, keywords, offer.renames, offer.device)
+        return TorchTarget(offer.name, factory, offer.rule, keywords, offer.renames, offer.device, offer.after_build)
 
 
 def _settings(optimizer: Any) -> dict[str, Any]:
