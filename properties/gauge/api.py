@@ -125,5 +125,7 @@ class Asked(NamedTuple):
             TargetError: it cannot be loaded or built.
             UsageError: a rename does not fit.
         """
-        given = {"keywords": self.keywords, "renames": renames, "device": device, "adapter": adapter}
-        return make_target(self.name, self.load(), self.rule, **given)
+        factory = self.load()
+        return make_target(
+            self.name, factory, self.rule, keywords=self.keywords, renames=renames, device=device, adapter=adapter
+        )

@@ -46,6 +46,7 @@ class KeywordTarget(Target):
     takes_absent = False
     foreign = True
     kind: str  # of the adapter, in words
+    names: KeywordNames
 
     def __init__(
         self,

@@ -68,6 +68,7 @@ class TorchTarget(Target):
     """
 
     supports = frozenset({Support.TORCH})
+    names: KeywordNames
     blank: torch.dtype = torch.float32  # of the small parameter over which it is looked into
 
     def __init__(

@@ -49,11 +49,11 @@ class KerasTarget(KeywordTarget):
     def _movable(self) -> frozenset[str]:
         return self.offers & set(MOVABLE)
 
-    def run(self, problem: Problem, dtype: str = "float64") -> Array:
+    def run(self, problem: Problem, dtype: str | None = None) -> Array:
         import keras
 
         before = keras.config.floatx()
-        keras.config.set_floatx(dtype)
+        keras.config.set_floatx(dtype or self.dtype)
         try:
             if keras.backend.backend() != "jax":
                 return super().run(problem, dtype)

@@ -47,7 +47,7 @@ class TransformationTarget(KeywordTarget):
     def _movable(self) -> frozenset[str]:
         return frozenset(n for n in self.offers if not self.record.is_switch(n))
 
-    def run(self, problem: Problem, dtype: str = "float64") -> Array:
+    def run(self, problem: Problem, dtype: str | None = None) -> Array:
         import jax
 
         with jax.enable_x64(True):
