@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from stepgauge.core import Optimizer
+from stepgauge.core import SGD, Optimizer
 from stepgauge.reference import Array
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class Demo:
         axes.set_title(self.title, loc="left", fontsize="medium")
 
 
-def averaged(rule: type[Optimizer], momentum: float, **hyperparameters: Any) -> Make:
+def averaged(momentum: float, **hyperparameters: Any) -> partial[Optimizer]:
     """SGD along a moving average of the gradients: momentum whose steps are as long as without."""
-    return partial(rule, momentum=momentum, dampening=momentum, **hyperparameters)
+    return partial(SGD, momentum=momentum, dampening=momentum, **hyperparameters)
 
 
 def steps(make: Make, p: Array, gradient: Callable[[Array], Array], count: int) -> Iterator[int]:

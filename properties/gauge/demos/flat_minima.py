@@ -19,7 +19,7 @@ CURVATURES = 8 * STEEPNESS**2  # at the minima
 NOISE = 1.5  # of the curvature's root
 MAKES: dict[str, Make] = {
     "SGD": partial(SGD, lr=LR),
-    "SGD, average 0.9": averaged(SGD, 0.9, lr=LR),
+    "SGD, average 0.9": averaged(0.9, lr=LR),
     "Adai": partial(Adai, lr=LR),
     "AdaiV2, dampening 0.5": partial(AdaiV2, lr=LR, dampening=0.5),
     "Adam, lr 0.1": partial(Adam, lr=0.1),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,7 +79,8 @@ def best(make: Callable[[float], Rule], condition: int, seed: int) -> Best:
 def descent(rule: Rule, problem: Problem, goal: float, patience: float) -> list[float]:
     """The losses until one is below the goal."""
     weights = np.zeros((CLASSES, FEATURES))
-    state, losses = rule.init(weights), []
+    state: Any = rule.init(weights)
+    losses: list[float] = []
     while len(losses) <= patience:
         loss, Y = problem.loss(weights)
         losses.append(loss)
@@ -133,4 +134,4 @@ def _shown(runs: list[Best]) -> str:
     counts = [run.steps for run in runs]
     if min(counts) == np.inf:
         return f"more than {PATIENCE}"
-    return f"{significant(np.median(counts))} ({significant(min(counts))} to {significant(max(counts))})"
+    return f"{significant(float(np.median(counts)))} ({significant(min(counts))} to {significant(max(counts))})"

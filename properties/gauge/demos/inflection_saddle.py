@@ -1,11 +1,12 @@
 """Passing a point where the gradient vanishes takes inertia (Adai, AdaiV2)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from stepgauge.core import SGD, Adai, AdaiV2, Adam
+from stepgauge.core import SGD, Adai, AdaiV2, Adam, Optimizer
 from stepgauge.properties.gauge.demos.demo import Demo, Make, averaged, legend, significant, steps
 from stepgauge.reference import Array
 
@@ -21,25 +22,25 @@ AT_SADDLE = {"lr": 0.1, "curvature": -0.01, "patience": 20_000, "left": 10.0}
 
 
 class Contestant(NamedTuple):
-    make: Make  # lr is left to be given
+    rule: Callable[..., Optimizer]  # lr is left to be given
     share: float = 1.0  # of the others' lr
 
 
 CONTESTANTS = {
-    "SGD": Contestant(partial(SGD)),
-    "SGD, average 0.9": Contestant(averaged(SGD, 0.9)),
-    "SGD, average 0.99": Contestant(averaged(SGD, 0.99)),
-    "Adai": Contestant(partial(Adai)),
+    "SGD": Contestant(SGD),
+    "SGD, average 0.9": Contestant(averaged(0.9)),
+    "SGD, average 0.99": Contestant(averaged(0.99)),
+    "Adai": Contestant(Adai),
     "AdaiV2, dampening 0.5": Contestant(partial(AdaiV2, dampening=0.5)),
-    "Adam": Contestant(partial(Adam)),
-    "Adam, a tenth of lr": Contestant(partial(Adam), 0.1),
+    "Adam": Contestant(Adam),
+    "Adam, a tenth of lr": Contestant(Adam, 0.1),
 }
 
 
-def measured() -> "dict[str, tuple[Array, Array]]":
+def measured() -> dict[str, tuple[Array, Array]]:
     """For each copy the step in which it passes the inflection, and the one in which it leaves the saddle."""
     return {
-        name: (passed(partial(c.make, lr=LR * c.share)), left(partial(c.make, lr=AT_SADDLE["lr"] * c.share)))
+        name: (passed(partial(c.rule, lr=LR * c.share)), left(partial(c.rule, lr=AT_SADDLE["lr"] * c.share)))
         for name, c in CONTESTANTS.items()
     }
 
@@ -99,7 +100,12 @@ def demo(rule: str) -> Demo:
         f"seed {SEED}.",
         ("", f"pass the inflection, of {COPIES}", "median step", "leave the saddle, median step"),
         [
-            (name, str(np.sum(when < np.inf)), significant(np.median(when)), significant(np.median(other)))
+            (
+                name,
+                str(np.sum(when < np.inf)),
+                significant(float(np.median(when))),
+                significant(float(np.median(other))),
+            )
             for name, (when, other) in found.items()
         ],
         "SGD and its average of 0.9, Adai's own inertia where gradients are alike, never pass at this lr; Adai does, "

@@ -19,7 +19,7 @@ SHOWN = (1, 3, 10, 30)  # stages
 FREQUENCIES = np.linspace(0.0, np.pi, 65)
 BASELINES: dict[str, Make] = {
     "SGD, momentum 0.9": partial(SGD, lr=1.0, momentum=0.9),
-    "SGD, average 0.9": averaged(SGD, 0.9, lr=1.0),
+    "SGD, average 0.9": averaged(0.9, lr=1.0),
     "SGD": partial(SGD, lr=1.0),
 }
 

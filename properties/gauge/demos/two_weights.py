@@ -1,10 +1,11 @@
 """The example of AdamP's project page: two weights, and how long momentum makes them (SGDP)."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from stepgauge.core import SGD, SGDP
+from stepgauge.core import SGD, SGDP, Optimizer
 from stepgauge.properties.gauge.demos.demo import Demo, Make, curves, significant, steps
 from stepgauge.reference import Array
 
@@ -12,10 +13,13 @@ RULES = ("sgdp",)
 LR, ANGLE, STEPS = 0.02, 3.1, 500
 NEAR = 0.99
 ROUNDED = 1e-12  # below which a distance is rounding
+NAMED: dict[str, Callable[..., Optimizer]] = {
+    "SGD": SGD,
+    "SGDP": SGDP,
+    "SGDP as released": partial(SGDP, dialect="released"),
+}
 MAKES: dict[str, Make] = {
-    f"{name}, momentum {b}": partial(make, lr=LR, momentum=b)
-    for b in (0.9, 0.99)
-    for name, make in {"SGD": SGD, "SGDP": SGDP, "SGDP as released": partial(SGDP, dialect="released")}.items()
+    f"{name}, momentum {b}": partial(rule, lr=LR, momentum=b) for b in (0.9, 0.99) for name, rule in NAMED.items()
 } | {"SGD, lr 0.2": partial(SGD, lr=10 * LR)}
 
 
