@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Sgd(torch.optim.SGD):
 
 def test_turns_are_taken_in_every_round() -> None:
     taken: list[str] = []
-    times = interleaved({name: lambda name=name: taken.append(name) for name in "ab"}, 3)
+    times = interleaved({name: partial(taken.append, name) for name in "ab"}, 3)
     assert taken == ["a", "b"] * 3
     assert [len(turns) for turns in times.values()] == [3, 3]
 

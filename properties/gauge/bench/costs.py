@@ -35,7 +35,7 @@ def operators(step: Step) -> int:
             self.count += 1
             return function(*args, **(kwargs or {}))
 
-    with Counted() as counted:
+    with Counted() as counted:  # type: ignore[no-untyped-call]  # likewise
         step()
     return int(counted.count)
 
@@ -59,7 +59,7 @@ def torch_peak(step: Step) -> int:
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         step()
-    recorded = profiled.profiler.kineto_results.events()  # type: ignore[union-attr]  # there are some once it has ended
+    recorded = profiled.profiler.kineto_results.events()
     held = most = 0
     for event in sorted((e for e in recorded if e.name() == "[memory]"), key=lambda event: event.start_ns()):
         held += event.nbytes()

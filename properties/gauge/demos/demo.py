@@ -40,7 +40,7 @@ class Demo:
         axes.set_title(self.title, loc="left", fontsize="medium")
 
 
-def averaged(momentum: float, **hyperparameters: Any) -> partial[Optimizer]:
+def averaged(momentum: float, **hyperparameters: Any) -> partial[SGD]:
     """SGD along a moving average of the gradients: momentum whose steps are as long as without."""
     return partial(SGD, momentum=momentum, dampening=momentum, **hyperparameters)
 

@@ -57,7 +57,7 @@ def demo(rule: str) -> Demo:
                 significant(lengths[name][-1]),
                 significant((10 * LR if "0.2" in name else LR) / lengths[name][-1] ** 2),
                 significant(off) if (off := 1 - cosines[name][-1]) > ROUNDED else "0",
-                significant(found[name]),
+                significant(float(found[name])),
             )
             for name in paths
         ],
