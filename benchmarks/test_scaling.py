@@ -84,14 +84,14 @@ def test_cost_against_size(name: str, stated: Any) -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_cost_against_number(layer: str, stated: Any) -> None:
     """Of tensors of 16 elements, likewise."""
-    ms = stated(_stepped(layer, CONTESTS["Adam"], ((n, [(4, 4)] * n) for n in NUMBERS[:-1])))
-    assert slope({n: ms[n] for n in NUMBERS[2:-1]}) < 1.5
+    ms = stated(_stepped(layer, CONTESTS["Adam"], ((n, [(4, 4)] * n) for n in NUMBERS)))
+    assert slope({n: ms[n] for n in NUMBERS[3:]}) < 1.5
 
 
 @pytest.mark.benchmark(timer=time.process_time)
 @pytest.mark.parametrize("name", ["SGD_C", "Adam_C"])
 def test_cost_against_capacity(name: str, stated: Any) -> None:
-    """With a running sum a step costs the same whatever is stored; re-summing it now and then is in the mean."""
+    """A step reads the running sum, not the buffer: what grows is the way to the gradient that it replaces."""
     steps = {}
     for capacity in CAPACITIES:
         contest = CONTESTS[name]._replace(options={**CONTESTS[name].options, "topC": capacity})
