@@ -1,4 +1,4 @@
-"""The command starts a process for each target; in tests these are many, and what each would import is so once."""
+"""The command starts a process for each target; in tests these are many, and what each would import they share."""
 
 import multiprocessing
 
