@@ -38,10 +38,9 @@ class Adam(Rule):
         return self.State(0, np.zeros_like(p), np.zeros_like(p), np.zeros_like(p))
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
-        if self.weight_decay and self.dialect == "keras":
-            p = (1 - self.lr * self.weight_decay) * p
-        elif self.weight_decay:
-            g = g + self.weight_decay * p
+        if self.dialect == "keras":
+            return self.descend((1 - self.lr * self.weight_decay) * p, g, s)
+        g = g + self.weight_decay * p if self.weight_decay else g
         return self.descend(p, g, s)
 
     def descend(self, p: Array, g: Array, s: State) -> tuple[Array, State]:
@@ -50,12 +49,12 @@ class Adam(Rule):
         t = s.step + 1
         m = beta1 * s.exp_avg + (1 - beta1) * g
         v = beta2 * s.exp_avg_sq + (1 - beta2) * g * g
-        correction = (1 - beta2**t) ** 0.5
-        optax = self.amsgrad and self.dialect == "optax"
-        kept = v / correction**2 if optax else v
-        v_max = np.maximum(s.max_exp_avg_sq, kept) if self.amsgrad else s.max_exp_avg_sq
-        root = np.sqrt(v_max if self.amsgrad else v)
-        eps = self.eps / correction if self.dialect == "keras" else self.eps
-        denom = (root if optax else root / correction) + eps
+        v_max = np.maximum(s.max_exp_avg_sq, v) if self.amsgrad else s.max_exp_avg_sq
+        denom = np.sqrt(v_max if self.amsgrad else v) / (1 - beta2**t) ** 0.5 + self.eps
+        if self.dialect == "keras":
+            denom = (np.sqrt(v_max if self.amsgrad else v) + self.eps) / (1 - beta2**t) ** 0.5
+        elif self.dialect == "optax" and self.amsgrad:
+            v_max = np.maximum(s.max_exp_avg_sq, v / (1 - beta2**t))
+            denom = np.sqrt(v_max) + self.eps
         p = p - self.lr / (1 - beta1**t) * (m / denom)
         return p, self.State(t, m, v, v_max)

@@ -40,17 +40,25 @@ class RMSprop(Rule):
         return self.State(0, np.zeros_like(p), np.zeros_like(p), np.zeros_like(p))
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
+        if self.dialect == "keras":
+            return self.step_keras(p, g, s)
         alpha = self.alpha
-        keras = self.dialect == "keras"
-        if self.weight_decay and keras:
-            p = (1 - self.lr * self.weight_decay) * p
-        elif self.weight_decay:
-            g = g + self.weight_decay * p
+        g = g + self.weight_decay * p if self.weight_decay else g
         v = alpha * s.square_avg + (1 - alpha) * g * g
         a = alpha * s.grad_avg + (1 - alpha) * g if self.centered else s.grad_avg
         variance = v - a * a if self.centered else v
-        d = self.lr * (g / np.sqrt(variance + self.eps)) if keras else g / (np.sqrt(variance) + self.eps)
+        d = g / (np.sqrt(variance) + self.eps)
         b = self.momentum * s.momentum_buffer + d if self.momentum else s.momentum_buffer
-        moved = b if self.momentum else d
-        p = p - moved if keras else p - self.lr * moved
+        p = p - self.lr * (b if self.momentum else d)
+        return p, self.State(s.step + 1, v, a, b)
+
+    def step_keras(self, p: Array, g: Array, s: State) -> tuple[Array, State]:
+        alpha = self.alpha
+        p = (1 - self.lr * self.weight_decay) * p
+        v = alpha * s.square_avg + (1 - alpha) * g * g
+        a = alpha * s.grad_avg + (1 - alpha) * g if self.centered else s.grad_avg
+        variance = v - a * a if self.centered else v
+        d = self.lr * g / np.sqrt(variance + self.eps)
+        b = self.momentum * s.momentum_buffer + d if self.momentum else s.momentum_buffer
+        p = p - (b if self.momentum else d)
         return p, self.State(s.step + 1, v, a, b)

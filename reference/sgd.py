@@ -6,7 +6,7 @@ keras differs from torch in: lr is inside the momentum buffer, so that a schedul
 is decoupled (keras 3, src/optimizers/sgd.py and base_optimizer.py; scikit-learn's MLP has lr inside, too).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 from stepgauge.reference.rule import Array, Rule, Sum
@@ -35,15 +35,17 @@ class SGD(Rule):
         return self.State(None)
 
     def step(self, p: Array, g: Array, s: State, pooled: Sum | None = None) -> tuple[Array, State]:
-        keras = self.dialect == "keras"
-        if self.weight_decay and keras:
-            p = (1 - self.lr * self.weight_decay) * p
-        elif self.weight_decay:
-            g = g + self.weight_decay * p
+        if self.dialect == "keras":
+            return self.step_keras(p, g, s)
+        g = g + self.weight_decay * p if self.weight_decay else g
         if self.momentum == 0:
             return p - self.lr * g, s
-        g = self.lr * g if keras else g
         b = g if s.momentum_buffer is None else self.momentum * s.momentum_buffer + (1 - self.dampening) * g
         d = g + self.momentum * b if self.nesterov else b
-        p = p - d if keras else p - self.lr * d
+        p = p - self.lr * d
         return p, self.State(b)
+
+    def step_keras(self, p: Array, g: Array, s: State) -> tuple[Array, State]:
+        p = (1 - self.lr * self.weight_decay) * p
+        at_rate_one = replace(self, lr=1.0, weight_decay=0.0, dialect="torch")
+        return at_rate_one.step(p, self.lr * g, s)

@@ -1,4 +1,4 @@
-"""The command starts a process for each target; in tests these are many, and what each would import they share."""
+"""The command starts a process for each target; in tests these are many, and what each imports is imported once."""
 
 import multiprocessing
 

@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from stepgauge.properties.gauge import command_line
 from stepgauge.properties.gauge.api import check_optimizer
 from stepgauge.properties.gauge.checks.options import Level, Options
-from stepgauge.properties.gauge.command_line.output import ExitStatus
 from stepgauge.properties.gauge.edits.editable_source import Edit, EditableSource, editable_source
 from stepgauge.properties.gauge.edits.known_misreadings import entries, misreadings_of
-from stepgauge.properties.gauge.examine import examine
+from stepgauge.properties.gauge.examine import Interrupted, examine
 from stepgauge.properties.gauge.problems.drawing import problems_of
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import Problem, reference_trajectory
@@ -60,10 +58,11 @@ def test_a_known_misreading_links_to_a_port_that_has_it() -> None:
 
 
 def test_a_branch_is_edited() -> None:
-    found = diagnosed(baselines.SGDNeverDampens)
+    found = diagnosed(baselines.SGDAveragedMomentum)
     assert found is not None
     assert found.is_cause
     assert found.hunks[0].before.endswith("else self.momentum * s.momentum_buffer + (1 - self.dampening) * g")
+    assert found.hunks[0].after.endswith("else self.momentum * s.momentum_buffer + (1 - self.momentum) * g")
 
 
 def test_a_coarser_precision_is_named() -> None:
@@ -227,19 +226,15 @@ def test_no_diagnosis_is_sought_if_not_asked_for() -> None:
     assert report.diagnosis is None
 
 
-def test_ctrl_c_in_a_diagnosis_reports_what_is_finished(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_in_a_diagnosis_loses_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("stepgauge.properties.gauge.diagnosis.search.diagnose", interrupted)
-    wrong = "stepgauge.properties.meta.misreadings.baselines:SGDDoubledDecay"
-    arguments = ["check", wrong, "torch.optim:SGD", "--rule", "sgd", "--level", "quick", "--only", "trajectory/*"]
-    assert command_line.main(arguments) == ExitStatus.INTERRUPTED
-    captured = capsys.readouterr()
-    assert "diverges" in captured.out
-    assert "1 of 2 targets are finished" in captured.err
+    target = make_target("port", baselines.SGDDoubledDecay, "sgd")
+    with pytest.raises(Interrupted) as interrupt:
+        examine(target, Options(level="quick", only="trajectory/defaults"))
+    assert interrupt.value.report.verdict == "diverges"
 
 
 def test_a_text_whose_state_grows_is_stopped() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from stepgauge.properties.gauge.api import check_optimizer
 from stepgauge.properties.gauge.command_line import per_target
+from stepgauge.properties.gauge.command_line.isolation import Job, Pool, Tell
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.errors import TargetError, UsageError
 from stepgauge.properties.gauge.schemas.published import schema_text
@@ -320,6 +321,17 @@ def test_no_target_spoils_another(jobs: str, file: Path, tmp_path: Path) -> None
     assert said["Crashes"].startswith("is killed by signal 11 (at ")
     assert dict(v[:2] for v in verdicts)["Plain"] != "error"
     assert "LOUD" not in ended.stdout + ended.stderr
+
+
+def _interrupted_with_a_report(_: Tell) -> NoReturn:
+    interrupt = KeyboardInterrupt()
+    interrupt.report = "what is finished"  # type: ignore[attr-defined]  # as an examination leaves it
+    raise interrupt
+
+
+def test_a_report_that_an_interrupt_brings_is_kept() -> None:
+    pool = Pool(1, lambda *_: None)
+    assert list(pool.results([Job(_interrupted_with_a_report, 60.0)])) == [(0, "what is finished")]
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])

@@ -388,7 +388,8 @@ def _unpacked(function: ast.FunctionDef) -> dict[str, str]:
 
 def _is_hyperparameters(node: ast.expr) -> bool:
     parts = node.elts if isinstance(node, ast.Tuple) else [node]
-    return all(ast.unparse(part).startswith("self.") and not isinstance(part, ast.Call) for part in parts)
+    read = (ast.Attribute, ast.Subscript)  # and not computed with them
+    return all(isinstance(part, read) and ast.unparse(part).startswith(f"{SELF}.") for part in parts)
 
 
 def short(module: str) -> str:
