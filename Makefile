@@ -1,5 +1,5 @@
 # On a fresh machine, `make check` and `make test` do all the set-up: an environment in .venv, the build, then their job.
-.PHONY: check test lint types imports docs figures transcripts sanitize counts bench clean
+.PHONY: check test lint types imports docs figures transcripts drawings sanitize counts bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -78,6 +78,11 @@ figures: .venv/ready
 transcripts: .venv/peers
 	python -m stepgauge.properties.meta.transcripts
 	$(MAKE) docs
+
+# What the page on demos shows.
+drawings: .venv/ready
+	for rule in adamp sgdp fsgdm adai sgd_c frog; do \
+	  stepgauge demo $$rule --svg docs/figures/demo-$$rule.svg > /dev/null || exit; done
 
 # What the kernels cost beside benchmarks/baseline.json: what no other process can change, and all of it.
 counts: .venv/ready

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from machine import BUSY, Others, environment
 from scipy.linalg.blas import sgemm
 from threadpoolctl import threadpool_limits
+
+from stepgauge.properties.gauge.bench.machine import BUSY, Others, environment
 
 ARRAY = 10_000_000  # elements: 40 MB, beyond most caches
 SIDE = 1024  # of the matrices whose product shows what GEMM reaches

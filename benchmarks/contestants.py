@@ -10,33 +10,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from stepgauge import core, reference
+from stepgauge.properties.gauge.bench.costs import Step
+from stepgauge.properties.gauge.bench.models import Shape, arrays
 from stepgauge.reference import Group
 
-Shape = tuple[int, ...]
-Step = Callable[[], object]
-
-WIDTHS = (64, 128, 256, 512)
 FILLED = 12  # steps after which every buffer is full
 LAYERS = ("core", "torch_bind", "reference")
-
-
-def resnet18() -> Iterator[Shape]:
-    """The shapes of its 62 tensors."""
-    yield from [(64, 3, 7, 7), (64,), (64,)]
-    inputs = 64
-    for width in WIDTHS:
-        for block in range(2):
-            yield from [(width, inputs, 3, 3), (width,), (width,), (width, width, 3, 3), (width,), (width,)]
-            if block == 0 and inputs != width:
-                yield from [(width, inputs, 1, 1), (width,), (width,)]
-            inputs = width
-    yield from [(1000, 512), (1000,)]
-
-
-MODELS: dict[str, list[Shape]] = {"10M": [(2500, 4000)], "ResNet-18": list(resnet18()), "1000 x 1k": [(25, 40)] * 1000}
 
 
 class Peer(NamedTuple):
@@ -118,11 +98,6 @@ def _contests() -> Iterator[tuple[str, Contest]]:
 
 
 CONTESTS: dict[str, Contest] = dict(_contests())
-
-
-def arrays(shapes: list[Shape], scale: float, seed: int) -> list[Any]:
-    rng = np.random.default_rng(seed)
-    return [np.asarray(scale * rng.standard_normal(shape), np.float32) for shape in shapes]
 
 
 def warm(step: Step, contest: Contest) -> Step:

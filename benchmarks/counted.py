@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from contestants import CONTESTS, Contest, Shape, Step, core_step, warm
+from contestants import CONTESTS, Contest, core_step, warm
 
 from stepgauge.core._fisher import natural_direction
+from stepgauge.properties.gauge.bench.costs import Step
+from stepgauge.properties.gauge.bench.models import Shape
 
 SMALL: dict[str, list[Shape]] = {"one": [(64, 256)], "many": [(25, 40)] * 100}
 SOLVED = {"Frog sample form": (32, 256, 128), "Frog weight form": (256, 96, 64)}  # samples, columns, rows

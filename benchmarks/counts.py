@@ -5,13 +5,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tracemalloc
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from contestants import CONTESTS, OWN, Contest, Step, warm
+from contestants import CONTESTS, OWN, Contest, warm
 from counted import SMALL
+
+from stepgauge.properties.gauge.bench import costs
+from stepgauge.properties.gauge.bench.costs import Step
 
 HERE = Path(__file__).parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -61,22 +63,12 @@ def _dumped(folder: Path) -> Iterator[tuple[str, int]]:
 def operators() -> Counts:
     """That a step of the bindings dispatches: on the core, and (in float16) on torch alone."""
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is not typed
-        count = 0
-
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.count += 1
-            return function(*args, **(kwargs or {}))
 
     found = {}
     for name, contest in CONTESTS.items():
         for where, dtype in (("core", torch.float32), ("torch", torch.float16)):
             step = warm(_bound(contest, dtype), contest)
-            with Counted() as counted:
-                step()
-            found[f"{name}/on {where}"] = counted.count
+            found[f"{name}/on {where}"] = costs.operators(step)
     return found
 
 
@@ -98,17 +90,5 @@ def memory() -> Counts:
     for name, contest in CONTESTS.items():
         for layer in ("core", "reference"):
             step = warm(OWN[layer](contest, SMALL["one"]), contest)
-            found[f"{name}/{layer}"] = peak(step)
+            found[f"{name}/{layer}"] = costs.peak(step)
     return found
-
-
-def peak(step: Step) -> int:
-    tracemalloc.start()
-    try:
-        step()
-        tracemalloc.reset_peak()
-        before, _ = tracemalloc.get_traced_memory()
-        step()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()

@@ -20,7 +20,8 @@ from statistics import median
 from typing import Any
 
 from counts import HERE, Unavailable, instructions, memory, operators
-from machine import BUSY, Others, identity, versions
+
+from stepgauge.properties.gauge.bench.machine import BUSY, Others, identity, versions
 
 BASELINE = HERE / "baseline.json"
 PROCESSES = 5  # that measure the ratios; more, where some look dearer

@@ -12,8 +12,11 @@ import sys
 import time
 from collections.abc import Collection
 
-from contestants import CONTESTS, OWN, Contest, Shape, Step, warm
+from contestants import CONTESTS, OWN, Contest, warm
 from counted import SMALL, fifth
+
+from stepgauge.properties.gauge.bench.costs import Step
+from stepgauge.properties.gauge.bench.models import Shape
 
 LAYERS = ("core", "torch_bind")
 ROUNDS = 50

@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contestants import CONTESTS, MODELS, OWN, Contest, Shape, Step, peer_step, warm
+from contestants import CONTESTS, OWN, Contest, peer_step, warm
+
+from stepgauge.properties.gauge.bench.costs import Step, timed
+from stepgauge.properties.gauge.bench.models import MODELS, Shape
 
 torch = pytest.importorskip("torch")
 
@@ -35,13 +38,6 @@ def entrants(
         else:
             builders[name] = partial(peer_step, contest, shapes, peer)
     return {name: warm(build(), contest) for name, build in builders.items()}, missing
-
-
-def timed(step: Step) -> tuple[float, float]:
-    """Milliseconds of CPU time, and by the wall."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    step()
-    return 1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - wall)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -15,6 +15,7 @@ EXTRAS = {
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
     "torch": "torch",
     "pytest": "test",
+    "threadpoolctl": "bench",
     "jax": "optax",
     "optax": "optax",
     "keras": "keras",

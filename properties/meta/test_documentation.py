@@ -16,7 +16,7 @@ from stepgauge.properties.gauge.command_line.main import parser
 from stepgauge.properties.meta.transcripts import comparable, run_again, transcripts
 
 ROOT = Path(__file__).parents[2]
-SLOW = ("conforms", "expected-failures", "saved")  # transcripts that take longer than the rest of this file
+SLOW = ("conforms", "expected-failures", "saved", "demo-adai", "demo-frog")  # that take longer than the rest
 
 
 def _modules(package: ModuleType) -> list[str]:

@@ -92,8 +92,8 @@ def test_markdown_has_the_verdict_in_a_table_and_the_cause_as_a_diff(divergence:
     text = (divergence / "report.markdown").read_text()
     assert "| sgd | diverges |" in text
     diff = text[text.index("```diff") :]
-    assert re.search(r"^- +p = p - self.lr \* d$", diff, re.MULTILINE)
-    assert re.search(r"^\+ +p = p - self.lr \* b$", diff, re.MULTILINE)
+    assert re.search(r"^- +p = .* self.lr \* d$", diff, re.MULTILINE)
+    assert re.search(r"^\+ +p = .* self.lr \* b$", diff, re.MULTILINE)
 
 
 def test_markdown_fits_a_comment_and_says_what_it_leaves_out() -> None:
@@ -129,7 +129,7 @@ def test_the_page_needs_no_network_and_no_script(divergence: Path) -> None:
 def test_the_page_has_matrix_cause_curve_and_script(divergence: Path) -> None:
     text = (divergence / "report.html").read_text()
     assert "NoLookAhead</td>" in text
-    assert '<span class="bad">    - p = p - self.lr * d</span>' in text
+    assert re.search(r'<span class="bad">    - p = .* self.lr \* d</span>', text)
     assert text.count("<svg") == 1
     assert "optimizer = Optimizer(" in text
 

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 from stepgauge.properties.gauge.command_line import (
+    bench,
     cache,
     check,
     checks,
+    demo,
     explain,
     per_target,
     rules,
@@ -22,7 +24,19 @@ from stepgauge.properties.gauge.command_line.interrupts import ENDING, INTERRUPT
 from stepgauge.properties.gauge.command_line.output import ExitStatus, fall_silent, usage_error
 from stepgauge.properties.gauge.errors import missing_extra
 
-COMMANDS = (check, survey, rules, explain, checks, strength, vectors, schema, cache)  # as the help lists them
+COMMANDS = (
+    check,
+    survey,
+    rules,
+    explain,
+    checks,
+    strength,
+    bench,
+    demo,
+    vectors,
+    schema,
+    cache,
+)  # as the help lists them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,17 +3,20 @@
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from io import StringIO
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment
 from markupsafe import Markup
 
+from stepgauge.properties.gauge.reports.figures import as_svg
 from stepgauge.properties.gauge.reports.page import Page
 from stepgauge.properties.gauge.verdicts.environment import environment
 from stepgauge.properties.gauge.verdicts.record import CurvePoint, Record
 
-INCHES = (6.4, 2.8)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def as_html(page: Page) -> str:
@@ -37,28 +40,21 @@ def error_by_step(curve: Sequence[CurvePoint]) -> str:
 
     Where the target is exact, or not a number, the line of its error is broken.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    return as_svg(partial(_draw_errors, curve))
+
+
+def _draw_errors(curve: Sequence[CurvePoint], axes: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "stepgauge"}):
-        figure = Figure(figsize=INCHES, layout="constrained")
-        axes = figure.add_subplot()
-        steps = [point.step for point in curve]
-        axes.plot(steps, [_positive(p.allowed) for p in curve], color="#2a7d4f", ls="--", label="allowed")
-        axes.plot(steps, [_positive(p.error) for p in curve], color="#b3261e", marker=".", label="error")
-        axes.fill_between(steps, [_positive(p.allowed) for p in curve], color="#2a7d4f", alpha=0.1, lw=0)
-        axes.set_yscale("log")
-        axes.set_xlabel("step")
-        axes.set_ylabel("worst coordinate")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="best", frameon=False)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        text = StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    steps = [point.step for point in curve]
+    axes.plot(steps, [_positive(p.allowed) for p in curve], color="#2a7d4f", ls="--", label="allowed")
+    axes.plot(steps, [_positive(p.error) for p in curve], color="#b3261e", marker=".", label="error")
+    axes.fill_between(steps, [_positive(p.allowed) for p in curve], color="#2a7d4f", alpha=0.1, lw=0)
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("worst coordinate")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="best", frameon=False)
 
 
 def _positive(x: float) -> float:

@@ -8,7 +8,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("stepgauge", "numpy", "scipy", "torch", "jax", "optax", "timm", "adamp", "fsgdm", "lion-pytorch")
+PACKAGES: tuple[str, ...] = (
+    "stepgauge",
+    "numpy",
+    "scipy",
+    "torch",
+    "jax",
+    "optax",
+    "timm",
+    "adamp",
+    "fsgdm",
+    "lion-pytorch",
+)
 PACKAGES += ("torch-optimizer", "pytorch-optimizer", "Cython", "pytest-benchmark")
 FEATURES = {"avx2", "fma", "avx512f", "avx512_bf16", "asimd", "sve"}
 BUSY = 0.05  # of all processors, computing for others, from which on times say little
