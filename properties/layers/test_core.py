@@ -92,7 +92,9 @@ def exact_rules(name: str) -> st.SearchStrategy[Any]:
         fixed = {"topC": 5, "kappa": 1.0}  # so that no gradient leaves; the sum of what stays is kept, not taken
     drawn = hyperparameters(name, fixed, Focus())
     # The released heap sums in the order of the heap, which a running sum does not follow.
-    dialects = st.sampled_from([d for d in reference.RULES[name].dialects if name not in CRITICAL or d != "released"])
+    dialects = st.sampled_from(
+        [d for d in reference.RULES[name].own_dialects() if name not in CRITICAL or d != "released"]
+    )
     return st.builds(lambda h, dialect: {**h, "dialect": dialect}, drawn, dialects) | EXTREME.get(name, drawn)
 
 

@@ -8,7 +8,7 @@ from stepgauge import check_optimizer, torch_bind
 from stepgauge.properties.layers.torch_cases import OF_EACH
 from stepgauge.reference import RULES
 
-DIALECTS = [(rule, dialect) for rule in OF_EACH for dialect in RULES[rule].dialects[1:]]
+DIALECTS = [(rule, dialect) for rule in OF_EACH for dialect in RULES[rule].own_dialects()[1:]]
 
 
 @pytest.mark.slow
