@@ -7,7 +7,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from stepgauge import core
-from stepgauge.properties.gauge.api import Asked
+from stepgauge.properties.gauge.api import Asked, Handling
 from stepgauge.properties.gauge.bench.costs import Step, interleaved, operators, peak, state_bytes, torch_peak
 from stepgauge.properties.gauge.bench.machine import Others
 from stepgauge.properties.gauge.bench.models import MODELS, Shape, arrays
@@ -124,7 +124,7 @@ def _warmed(entrant: Entrant, shapes: list[Shape], settings: Mapping[str, Any], 
     """A step of an entrant over a model, once its buffers are full; what is counted goes into `own`."""
     import torch
 
-    target: Any = Asked.of(entrant.target, entrant.rule).built({}, "cpu")
+    target: Any = Asked.of(entrant.target, entrant.rule).built(Handling())
     if not hasattr(target, "build"):
         raise TargetError("is no torch optimizer, which alone are stepped beside each other")
     params = [torch.nn.Parameter(torch.from_numpy(p)) for p in arrays(shapes, 0.05, seed=0)]

@@ -122,13 +122,13 @@ def _verdicts(entrants: "Sequence[Entrant]", chosen: argparse.Namespace, say: Te
 
 
 def _examine(entrant: "Entrant", level: Any, tell: Tell) -> "Report":
-    from stepgauge.properties.gauge.api import report_on
+    from stepgauge.properties.gauge.api import Handling, report_on
     from stepgauge.properties.gauge.cache.run import run_cache
     from stepgauge.properties.gauge.checks.options import Options
 
     keep_out_of_the_folder()
     with run_cache():
-        return report_on(entrant.target, entrant.rule, Options(level, diagnosis=False), {}, "cpu", tell)
+        return report_on(entrant.target, entrant.rule, Options(level, diagnosis=False), Handling(), tell)
 
 
 def _table(entrants: "Sequence[Entrant]", measured: "Measured", reports: "Sequence[Report]") -> "Table":
