@@ -6,7 +6,7 @@ keras differs from torch in: lr is inside the momentum buffer, so that a schedul
 is decoupled (keras 3, src/optimizers/sgd.py and base_optimizer.py; scikit-learn's MLP has lr inside, too).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from stepgauge.reference.rule import Array, Rule, Sum
@@ -47,5 +47,5 @@ class SGD(Rule):
 
     def step_keras(self, p: Array, g: Array, s: State) -> tuple[Array, State]:
         p = (1 - self.lr * self.weight_decay) * p
-        at_rate_one = replace(self, lr=1.0, weight_decay=0.0, dialect="torch")
+        at_rate_one = SGD(1.0, self.momentum, self.dampening, nesterov=self.nesterov)
         return at_rate_one.step(p, self.lr * g, s)

@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from stepgauge.properties.gauge.api import check_optimizer
+from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.command_line.main import main
+from stepgauge.properties.gauge.examine import context_of
+from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.meta.test_false_conformance import DECIDING, Sgd
+from stepgauge.reference import RULES
 
 
 def _report(optimizer: Callable[..., Any], rule: str = "sgd", **options: Any) -> Report:
@@ -129,3 +133,9 @@ def test_scalars_in_float32_are_said_and_not_punished() -> None:
     assert report.verdict == "conforms", str(report)
     assert "lr is rounded to float32" in str(report)
     assert _report(RateOffByRoundoff, diagnosis=False).verdict == "diverges"
+
+
+@pytest.mark.parametrize("rule", ["adam", "adamw", "rmsprop", "adamp"])
+def test_what_float64_cannot_tell_apart_is_rounded_by_nobody(rule: str) -> None:
+    """Such as two values of an eps that is small beside what it is added to."""
+    assert context_of(make_target(rule, RULES[rule], rule), Options(level="quick")).rounded == ()

@@ -12,7 +12,7 @@ import numpy as np
 from stepgauge.properties.gauge.checks.options import PROBLEMS, TRAINING_PROBLEMS, Options
 from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
 from stepgauge.properties.gauge.problems.expansion import expand
-from stepgauge.properties.gauge.problems.problem import Dtype, Problem, in_bfloat16
+from stepgauge.properties.gauge.problems.problem import Dtype, Problem, in_bfloat16, reference_trajectory
 from stepgauge.properties.gauge.problems.recipe import (
     Hyperparameters,
     LayerRecipe,
@@ -205,16 +205,21 @@ class Context:
         return tuple(name for name in self.target.record.hyperparameter_names() if self._is_rounded(name))
 
     def _is_rounded(self, name: str) -> bool:
-        known = self.target.record.hyperparameter(name)
-        value = next((v for v in (known.lively, *known.drawn) if isinstance(v, float) and v > 0), None)
-        if name in self.fixed or value is None:
+        record = self.target.record
+        known = record.hyperparameter(name)
+        values = [v for v in (known.lively,) if v] or sorted(v for v in known.drawn if isinstance(v, float))[-1:]
+        if name in self.fixed or not values or not isinstance(values[0], float):
             return False
+        value = float(np.float32(values[0]))  # from where a nudge crosses no midpoint
         trials = [self._trial({name: value * (1 + nudge)}) for nudge in (0.0, INVISIBLE, VISIBLE)]
+        asked = [trial for trial in trials if trial is not None]
         try:
-            plain, near, far = (self.target.run(trial) for trial in trials if trial is not None)
+            plain, near, far = (self.target.run(trial) for trial in asked)
+            exact, apart, _ = (reference_trajectory(trial, trial.rule_groups(record)) for trial in asked)
         except (ValueError, TargetError, StepError):
             return False
-        return np.array_equal(plain, near) and not np.array_equal(plain, far)
+        # Where float64 itself does not tell them apart, as of an eps that is small, nobody rounds.
+        return np.array_equal(plain, near) and not np.array_equal(plain, far) and not np.array_equal(exact, apart)
 
     def lively(self, *, options: bool) -> Hyperparameters:
         """Hyperparameters under which every part of the rule matters, its switches all on or all off.

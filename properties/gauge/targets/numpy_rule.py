@@ -28,6 +28,7 @@ class RuleTarget(Target):
         self.offers = names - self.pinned.keys()
         self.schedulable = frozenset(names)
         self.defaults = self.factory.defaults()
+        self.foreign = self.factory.dialects[0] in self.record.foreign
 
     def init(
         self,
