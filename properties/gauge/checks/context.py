@@ -207,15 +207,18 @@ class Context:
     def _is_rounded(self, name: str) -> bool:
         record = self.target.record
         known = record.hyperparameter(name)
-        values = [v for v in (known.lively,) if v] or sorted(v for v in known.drawn if isinstance(v, float))[-1:]
-        if name in self.fixed or not values or not isinstance(values[0], float):
+        drawn = sorted(v for v in known.drawn if isinstance(v, float))
+        middle = known.lively or (drawn[len(drawn) // 2] if drawn else None)
+        if name in self.fixed or not isinstance(middle, float):
             return False
-        value = float(np.float32(values[0]))  # from where a nudge crosses no midpoint
-        trials = [self._trial({name: value * (1 + nudge)}) for nudge in (0.0, INVISIBLE, VISIBLE)]
-        asked = [trial for trial in trials if trial is not None]
+        value = float(np.float32(middle))  # from where a nudge crosses no midpoint
+        trial = self._trial({name: value})
+        if trial is None:
+            return False
         try:
-            plain, near, far = (self.target.run(trial) for trial in asked)
-            exact, apart, _ = (reference_trajectory(trial, trial.rule_groups(record)) for trial in asked)
+            asked = [trial.with_hyperparameters(**{name: value * (1 + nudge)}) for nudge in (0.0, INVISIBLE, VISIBLE)]
+            plain, near, far = (self.target.run(each) for each in asked)
+            exact, apart, _ = (reference_trajectory(each, each.rule_groups(record)) for each in asked)
         except (ValueError, TargetError, StepError):
             return False
         # Where float64 itself does not tell them apart, as of an eps that is small, nobody rounds.
