@@ -69,7 +69,8 @@ class Series(Context):
 
     def __init__(self, target: Distorted, options: Options) -> None:
         super().__init__(target, options)
-        self.distorted = target
+        assert isinstance(self.target, Distorted)  # in the precision that decides: a copy of what was given
+        self.distorted = self.target
         self._drawn: dict[str, list[Recipe]] = {}
 
     def recipes(self, per_focus: int, **constraints: Any) -> list[Recipe]:
