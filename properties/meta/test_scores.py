@@ -5,18 +5,23 @@ from typing import Any
 import pytest
 import torch
 
-from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.checks.registry import CHECKS, load_checks
 from stepgauge.properties.gauge.checks.runner import run_check
+from stepgauge.properties.gauge.examine import context_of
+from stepgauge.properties.gauge.targets.base import NO_RULE
 from stepgauge.properties.gauge.targets.factory import make_target
+from stepgauge.properties.meta.misreadings.baselines import AdamPort
 from stepgauge.properties.meta.misreadings.frog import FrogPort
 from stepgauge.properties.meta.test_false_conformance import (
+    CountsInInt16,
     FillsBuffers,
     FirstDtypeForAll,
     FirstGroupForAll,
+    IgnoresNesterov,
     KeepsItsOwnRate,
     NaNInBFloat16,
+    SharesStateWhenCompiled,
     WidensItsState,
 )
 
@@ -198,6 +203,8 @@ BREAKERS = {
     "contract/resume-in-bfloat16": WidensItsState,
     "contract/bfloat16": NaNInBFloat16,
     "contract/mixed-dtypes": FirstDtypeForAll,
+    "contract/compiled": SharesStateWhenCompiled,
+    "contract/late-steps": CountsInInt16,
     "contract/weights-only": UnsafeState,
     "contract/deepcopy": SharesCopies,
     "contract/pickle": CannotPickle,
@@ -221,13 +228,14 @@ BREAKERS = {
     "interface/hyperparameters": OtherDefaults,
     "interface/defaults": OtherDefaults,
     "interface/validation": ValidatesNothing,
+    "interface/options": IgnoresNesterov,
 }
 
 
 def _status(optimizer: type, check: str) -> str:
     load_checks()
-    rule = "frog" if issubclass(optimizer, FrogPort) else "sgd"
-    context = Context(make_target(optimizer.__name__, optimizer, rule), Options())
+    rule = NO_RULE if check == "interface/options" else getattr(optimizer, "rule", "sgd")
+    context = context_of(make_target(optimizer.__name__, optimizer, rule), Options())
     return run_check(context, CHECKS[check]).status
 
 
@@ -243,5 +251,5 @@ def test_broken_promise_is_noticed(check: str, optimizer: type) -> None:
 
 @pytest.mark.parametrize("check", BREAKERS)
 def test_kept_promise_passes(check: str) -> None:
-    keeper = FrogPort if issubclass(BREAKERS[check], FrogPort) else Plain
+    keeper = next((port for port in (FrogPort, AdamPort) if issubclass(BREAKERS[check], port)), Plain)
     assert _status(keeper, check) == "pass"
