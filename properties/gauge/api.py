@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from stepgauge.properties.gauge.checks.options import Level, Options
+from stepgauge.properties.gauge.checks.options import Handling, Level, Options
 from stepgauge.properties.gauge.errors import TargetError, UsageError, missing_extra
 from stepgauge.properties.gauge.examine import examine
 from stepgauge.properties.gauge.problems.problem import Dtype
@@ -76,7 +75,7 @@ def report_on(
     optimizer: str | Callable[..., Any],
     rule: str | None,
     options: Options,
-    handling: "Handling",
+    handling: Handling,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """The report on an optimizer, also on one that cannot be loaded or built.
@@ -95,15 +94,6 @@ def report_on(
         return failed(asked.name, asked.rule, str(error))
     mapped = target.names.mapped if target.names else {}
     return replace(examine(target, options, progress), inferred=rule is None, mapped=mapped)
-
-
-class Handling(NamedTuple):
-    """How a target is driven; `make_target` takes each by its name."""
-
-    renames: Mapping[str, str] = MappingProxyType({})
-    device: str = "cpu"
-    adapter: str | None = None
-    after_build: str = ""
 
 
 class Asked(NamedTuple):

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from stepgauge.properties.gauge.api import Asked, Handling
+from stepgauge.properties.gauge.api import Asked
 from stepgauge.properties.gauge.cache.run import Cache, run_cache
 from stepgauge.properties.gauge.checks.context import Context
-from stepgauge.properties.gauge.checks.options import Level, Options
+from stepgauge.properties.gauge.checks.options import Handling, Level, Options
 from stepgauge.properties.gauge.checks.registry import Check, has_rule, present_id
 from stepgauge.properties.gauge.checks.results import DECIDING, FAILING, Category, Result, Status
 from stepgauge.properties.gauge.checks.runner import Runner

@@ -491,7 +491,7 @@ def _verdicts(json_file: Path) -> list[tuple[str, str, str]]:
 def test_no_target_spoils_another(jobs: str, file: Path, tmp_path: Path) -> None:
     names, out = ("Meddles", "Exits", "Hangs", "Crashes", "Plain"), tmp_path / "out.json"
     targets = [f"{file}:{name}" for name in names]
-    options = ["--rule", "sgd", "-j", jobs, "--timeout", "20", "--json", str(out)]
+    options = ["--rule", "sgd", "-j", jobs, "--timeout", "40", "--json", str(out)]
     command = [sys.executable, "-m", "stepgauge", *CHECK, *targets, *options]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 3, ended.stderr
@@ -499,7 +499,7 @@ def test_no_target_spoils_another(jobs: str, file: Path, tmp_path: Path) -> None
     assert [name for name, *_ in verdicts] == list(names)
     said = {name: message for name, _, message in verdicts}
     assert said["Exits"].startswith("ends its process with status 0 (at ")
-    assert said["Hangs"].startswith("does not finish within 20 seconds (at ")
+    assert said["Hangs"].startswith("does not finish within 40 seconds (at ")
     assert said["Crashes"].startswith("is killed by signal 11 (at ")
     assert dict(v[:2] for v in verdicts)["Plain"] != "error"
     assert "LOUD" not in ended.stdout + ended.stderr

@@ -7,10 +7,11 @@ from statistics import median, quantiles
 from typing import Any
 
 from stepgauge import core
-from stepgauge.properties.gauge.api import Asked, Handling
+from stepgauge.properties.gauge.api import Asked
 from stepgauge.properties.gauge.bench.costs import Step, interleaved, operators, peak, state_bytes, torch_peak
 from stepgauge.properties.gauge.bench.machine import Others
 from stepgauge.properties.gauge.bench.models import MODELS, Shape, arrays
+from stepgauge.properties.gauge.checks.options import Handling
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, UsageError, describe
 from stepgauge.properties.gauge.targets.base import NO_RULE, quiet
 from stepgauge.reference import RULES

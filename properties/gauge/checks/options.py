@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from types import MappingProxyType
+from typing import Literal, NamedTuple, get_args
 
 from stepgauge.properties.gauge.problems.problem import Dtype
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters
@@ -30,3 +31,12 @@ class Options:
     skip: str = ""
     diagnosis: bool = True  # whether the cause of a divergence is sought
     dtype: Dtype | Literal[""] = ""  # that decides; if empty, the finest that the target steps
+
+
+class Handling(NamedTuple):
+    """How a target is driven; `make_target` takes each by its name."""
+
+    renames: Mapping[str, str] = MappingProxyType({})
+    device: str = "cpu"
+    adapter: str | None = None
+    after_build: str = ""

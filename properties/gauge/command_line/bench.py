@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepgauge.properties.gauge.checks.options import LEVELS
+from stepgauge.properties.gauge.checks.options import LEVELS, Handling, Options
 from stepgauge.properties.gauge.command_line.arguments import assignment, natural, require_writable
 from stepgauge.properties.gauge.command_line.check import exit_status
+from stepgauge.properties.gauge.command_line.examination import Question, reports_on
 from stepgauge.properties.gauge.command_line.interrupts import interruptible
-from stepgauge.properties.gauge.command_line.isolation import Job, Lost, Pool, Tell, keep_out_of_the_folder
+from stepgauge.properties.gauge.command_line.isolation import Job, Lost, Pool, Tell
 from stepgauge.properties.gauge.command_line.output import console, usage_error
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.files import write_whole
@@ -110,25 +111,10 @@ def _measure(entrants: "Sequence[Entrant]", settings: dict[str, Any], tell: Tell
 
 def _verdicts(entrants: "Sequence[Entrant]", chosen: argparse.Namespace, say: Tell) -> "list[Report]":
     """Once nothing is timed any more."""
-    from stepgauge.properties.gauge.verdicts.report import failed
-
-    jobs = [Job(partial(_examine, entrant, chosen.level), SECONDS) for entrant in entrants]
-    pool = Pool(max(1, chosen.jobs), lambda k, check: say(f"{entrants[k].target}: {check}"))
-    found = dict(pool.results(jobs))
-    return [
-        failed(entrant.target, entrant.rule, found[k].why) if isinstance(found[k], Lost) else found[k]
-        for k, entrant in enumerate(entrants)
-    ]
-
-
-def _examine(entrant: "Entrant", level: Any, tell: Tell) -> "Report":
-    from stepgauge.properties.gauge.api import Handling, report_on
-    from stepgauge.properties.gauge.cache.run import run_cache
-    from stepgauge.properties.gauge.checks.options import Options
-
-    keep_out_of_the_folder()
-    with run_cache():
-        return report_on(entrant.target, entrant.rule, Options(level, diagnosis=False), Handling(), tell)
+    options = Options(chosen.level, diagnosis=False)
+    questions = [Question(entrant.target, entrant.rule, options, Handling(), SECONDS) for entrant in entrants]
+    found = dict(reports_on(questions, max(1, chosen.jobs), lambda k, check: say(f"{entrants[k].target}: {check}")))
+    return [found[k] for k in range(len(entrants))]
 
 
 def _table(entrants: "Sequence[Entrant]", measured: "Measured", reports: "Sequence[Report]") -> "Table":

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepgauge.properties.gauge.checks.options import DTYPES, LEVELS
+from stepgauge.properties.gauge.checks.options import DTYPES, LEVELS, Handling, Options
 from stepgauge.properties.gauge.command_line import per_target
 from stepgauge.properties.gauge.command_line.arguments import (
     add_rename,
@@ -19,8 +19,9 @@ from stepgauge.properties.gauge.command_line.arguments import (
     require_device,
     require_folder,
 )
-from stepgauge.properties.gauge.command_line.interrupts import interruptible, raise_if_interrupted
-from stepgauge.properties.gauge.command_line.isolation import Job, Lost, Pool, Tell, keep_out_of_the_folder
+from stepgauge.properties.gauge.command_line.examination import Question, reports_on
+from stepgauge.properties.gauge.command_line.interrupts import interruptible
+from stepgauge.properties.gauge.command_line.isolation import Job, Lost, Pool
 from stepgauge.properties.gauge.command_line.output import ExitStatus, console, fall_silent, usage_error
 from stepgauge.properties.gauge.command_line.per_target import Wanted
 from stepgauge.properties.gauge.command_line.written import (
@@ -30,12 +31,11 @@ from stepgauge.properties.gauge.command_line.written import (
     write_reports,
     written_files,
 )
-from stepgauge.properties.gauge.errors import TargetError, UsageError, describe, missing_extra
+from stepgauge.properties.gauge.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stepgauge.properties.gauge.api import Handling
     from stepgauge.properties.gauge.verdicts.report import Report
 
 
@@ -202,10 +202,11 @@ def _examine_all(chosen: argparse.Namespace, reports: "list[Report]", terminal: 
     wanted = chosen.wanted
     interrupted = False
     with terminal.status("starting") as status:
-        pool = Pool(chosen.jobs, lambda k, check: status.update(f"{wanted[k].target}: {check}"))
+        questions = [_question(each, chosen) for each in wanted]
+        found = reports_on(questions, chosen.jobs, lambda k, check: status.update(f"{wanted[k].target}: {check}"))
         try:
-            for k, result in pool.results([Job(partial(_examine, each, chosen), chosen.timeout) for each in wanted]):
-                by_place[k] = _lost(wanted[k], result) if isinstance(result, Lost) else result
+            for k, report in found:
+                by_place[k] = report
                 _write_so_far([by_place[place] for place in sorted(by_place)], chosen)
         except KeyboardInterrupt:
             interrupted = True
@@ -224,47 +225,15 @@ def _write_so_far(reports: "Sequence[Report]", chosen: argparse.Namespace) -> No
             write_json(reports, chosen.json)
 
 
-def _lost(wanted: Wanted, lost: Lost) -> "Report":
-    from stepgauge.properties.gauge.verdicts.report import failed
-
-    return failed(wanted.target, wanted.rule, lost.why)
-
-
-def _examine(wanted: Wanted, chosen: argparse.Namespace, tell: Tell) -> "Report":
-    """The report on one target, whatever is wrong with it."""
-    from stepgauge.properties.gauge.api import report_on
-    from stepgauge.properties.gauge.cache.run import run_cache
-    from stepgauge.properties.gauge.checks.options import Options
-    from stepgauge.properties.gauge.verdicts.report import failed
-
-    def progress(check: str) -> None:
-        raise_if_interrupted()
-        tell(check)
-
-    keep_out_of_the_folder()
+def _question(wanted: Wanted, chosen: argparse.Namespace) -> Question:
     only, skip = ",".join(chosen.only) or "*", ",".join(chosen.skip)
     options = Options(
         chosen.level, chosen.seed, wanted.dialect, dict(wanted.set), only, skip, chosen.diagnosis, chosen.dtype
     )
-    try:
-        with run_cache():
-            return report_on(wanted.target, wanted.rule, options, _handling(wanted, chosen), progress)
-    except UsageError as error:
-        return failed(wanted.target, wanted.rule, str(error), usage=True)
-    except KeyboardInterrupt:
-        raise
-    except ModuleNotFoundError as error:
-        needed = missing_extra(error)
-        return failed(
-            wanted.target, wanted.rule, needed or f"cannot be examined: {describe(error)}", usage=bool(needed)
-        )
-    except BaseException as error:  # so that whatever goes wrong here is said of this target alone
-        return failed(wanted.target, wanted.rule, f"cannot be examined: {describe(error)}")
+    return Question(wanted.target, wanted.rule, options, _handling(wanted, chosen), chosen.timeout)
 
 
-def _handling(wanted: Wanted, chosen: argparse.Namespace) -> "Handling":
-    from stepgauge.properties.gauge.api import Handling
-
+def _handling(wanted: Wanted, chosen: argparse.Namespace) -> Handling:
     return Handling(wanted.rename, chosen.device, wanted.adapter, wanted.after_build)
 
 

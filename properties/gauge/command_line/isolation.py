@@ -9,14 +9,12 @@ import faulthandler
 import multiprocessing
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from stepgauge.properties.gauge.command_line.interrupts import interruptible, raise_if_interrupted
@@ -165,13 +163,6 @@ def _work(work: Callable[[Tell], Any], pipe: Connection, environment: Mapping[st
     finally:
         pipe.close()
         os._exit(0)
-
-
-def keep_out_of_the_folder() -> None:
-    """In the process of its own: let Hypothesis keep what it keeps elsewhere than in the folder where the user is."""
-    from hypothesis.configuration import set_hypothesis_home_dir
-
-    set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "stepgauge-hypothesis")
 
 
 def _ended(one: Running) -> Lost:

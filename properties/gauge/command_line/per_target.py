@@ -5,10 +5,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepgauge.properties.gauge.errors import UsageError
-from stepgauge.properties.gauge.verdicts.record import Verdict
+
+if TYPE_CHECKING:
+    from stepgauge.properties.gauge.verdicts.record import Verdict
 
 FILE = Path("pyproject.toml")
 OWN = ("rule", "dialect", "set", "rename", "adapter", "after_build")  # the options that a target may have for itself
@@ -30,7 +32,7 @@ class Wanted:
     rename: Mapping[str, str] = field(default_factory=dict)
     adapter: str | None = None
     after_build: str = ""
-    expected: Verdict | None = None
+    expected: "Verdict | None" = None
     reason: str = ""
 
 
@@ -103,6 +105,8 @@ def in_project(file: Path = FILE) -> list[Wanted]:
 
 def _entry(file: Path, entry: Any) -> Wanted:
     """One target of the list: its name alone, or a table."""
+    from stepgauge.properties.gauge.verdicts.record import Verdict
+
     given = {"target": entry} if isinstance(entry, str) else entry
     known = ("target", *OWN, "expected", "reason")
     if not isinstance(given, dict) or not isinstance(given.get("target"), str):

@@ -3,14 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepgauge.properties.gauge.checks.options import LEVELS
+from stepgauge.properties.gauge.checks.options import LEVELS, Handling, Options
 from stepgauge.properties.gauge.command_line.arguments import natural
+from stepgauge.properties.gauge.command_line.examination import Question, reports_on
 from stepgauge.properties.gauge.command_line.interrupts import interruptible
-from stepgauge.properties.gauge.command_line.isolation import Job, Lost, Pool, Tell, keep_out_of_the_folder
 from stepgauge.properties.gauge.command_line.output import ExitStatus, console, usage_error
 from stepgauge.properties.gauge.command_line.written import (
     Unwritten,
@@ -23,8 +22,7 @@ from stepgauge.properties.gauge.errors import UsageError
 
 if TYPE_CHECKING:
     from stepgauge.properties.gauge.survey.implementations import Implementation
-    from stepgauge.properties.gauge.survey.rows import Depth, Row
-    from stepgauge.properties.gauge.verdicts.report import Report
+    from stepgauge.properties.gauge.survey.rows import Row
 
 SECONDS = 1800.0  # for one implementation: a divergence whose cause is sought among all edits takes minutes
 
@@ -116,35 +114,39 @@ def _examine_all(
     """Examine what is installed, each in a process of its own, adding to `rows`; whether the user interrupted it."""
     from rich.console import Console
 
-    from stepgauge.properties.gauge.survey.rows import Depth, Row
-    from stepgauge.properties.gauge.verdicts.report import failed
+    from stepgauge.properties.gauge.survey.rows import Row
 
-    depth = Depth(chosen.level, chosen.seed, chosen.diagnosis)
+    repeated = [] if chosen.level == "standard" else ["--level", chosen.level]
+    repeated += ["--seed", str(chosen.seed)] if chosen.seed else []
     places = list(present)
-    listed = [row for row, _ in present.values()]
-    jobs = [Job(partial(_examine, row, depth), row.seconds or chosen.timeout) for row in listed]
+    questions = [_question(row, chosen) for row, _ in present.values()]
     terminal = Console(stderr=True)
     finished = 0
     try:
         with terminal.status("starting") as status:
-            pool = Pool(
-                max(chosen.jobs, 1),
-                lambda k, doing: status.update(f"{finished} of {len(jobs)}: {listed[k].target}: {doing}"),
-            )
-            for k, result in pool.results(jobs):
+
+            def tell(k: int, doing: str) -> None:
+                status.update(f"{finished} of {len(questions)}: {questions[k].target}: {doing}")
+
+            for k, report in reports_on(questions, max(chosen.jobs, 1), tell):
                 row, version = present[places[k]]
-                report = failed(row.target, row.rule, result.why) if isinstance(result, Lost) else result
-                rows[places[k]] = Row(row, version, report, row.command(*depth.options))
+                rows[places[k]] = Row(row, version, report, row.command(*repeated))
                 finished += 1
     except KeyboardInterrupt:
-        terminal.print(f"interrupted: {finished} of {len(jobs)} targets are finished")
+        terminal.print(f"interrupted: {finished} of {len(questions)} targets are finished")
         return True
     return False
 
 
-def _examine(row: "Implementation", depth: "Depth", tell: Tell) -> "Report":
-    """The report on one implementation, in the process that examines it."""
-    from stepgauge.properties.gauge.survey.rows import examined
-
-    keep_out_of_the_folder()
-    return examined(row, depth, tell)
+def _question(row: "Implementation", chosen: argparse.Namespace) -> Question:
+    options = Options(
+        chosen.level,
+        chosen.seed,
+        row.dialect,
+        dict(row.set),
+        skip=",".join(row.skip),
+        diagnosis=chosen.diagnosis,
+        dtype=row.dtype,
+    )
+    handling = Handling(dict(row.rename), adapter=row.adapter, after_build=row.after_build)
+    return Question(row.target, row.rule, options, handling, row.seconds or chosen.timeout)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stepgauge.properties.gauge.checks.options import LEVELS
+from stepgauge.properties.gauge.checks.options import DTYPES, LEVELS, Handling
 from stepgauge.properties.gauge.command_line.arguments import (
     add_rename,
     assignment,
@@ -15,7 +15,6 @@ from stepgauge.properties.gauge.command_line.arguments import (
 )
 from stepgauge.properties.gauge.command_line.output import ExitStatus, usage_error
 from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
-from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF
 
 
 def add(commands: Any) -> None:
@@ -34,7 +33,7 @@ def add(commands: Any) -> None:
     )
     export.add_argument("--rule", action="append", metavar="NAME", help="of this rule (default: of every rule)")
     export.add_argument("--level", choices=LEVELS, default="quick", help="how many problems")
-    export.add_argument("--dtype", choices=tuple(ROUNDOFF), default="float64", help="the precision of the port")
+    export.add_argument("--dtype", choices=DTYPES, default="float64", help="the precision of the port")
     export.add_argument("--seed", type=natural, default=0, metavar="N", help="draw other problems")
     export.set_defaults(command=_export)
     record = vectors.add_parser("record", help="record what an optimizer computes on problems that are fixed")
@@ -80,7 +79,7 @@ def _verify_file(file: Path, chosen: argparse.Namespace) -> int:
     cases = read(file)
     target = None
     if chosen.target is not None:
-        from stepgauge.properties.gauge.api import Asked, Handling
+        from stepgauge.properties.gauge.api import Asked
 
         target = Asked.of(chosen.target, cases[0].problem.rule).built(Handling(dict(chosen.rename)))
     apart = [replay for case in cases if (replay := replay_case(case, target)).divergence]
@@ -135,7 +134,7 @@ def _export_problems(chosen: argparse.Namespace) -> list[Path]:
 
 
 def _record(chosen: argparse.Namespace) -> int:
-    from stepgauge.properties.gauge.api import Asked, Handling
+    from stepgauge.properties.gauge.api import Asked
     from stepgauge.properties.gauge.vectors.format import write_all
     from stepgauge.properties.gauge.vectors.record import record, source_of
 
