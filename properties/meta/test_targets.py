@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from stepgauge.properties.gauge.api import check_optimizer
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.command_line import per_target
-from stepgauge.properties.gauge.command_line.isolation import Job, Pool, Tell
+from stepgauge.properties.gauge.command_line.isolation import Job, Pool
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.errors import TargetError, UsageError
 from stepgauge.properties.gauge.schemas.published import schema_text
@@ -505,15 +506,20 @@ def test_no_target_spoils_another(jobs: str, file: Path, tmp_path: Path) -> None
     assert "LOUD" not in ended.stdout + ended.stderr
 
 
-def _interrupted_with_a_report(_: Tell) -> NoReturn:
+INTERRUPTED = """\
+def work(_):
     interrupt = KeyboardInterrupt()
-    interrupt.report = "what is finished"  # type: ignore[attr-defined]  # as an examination leaves it
+    interrupt.report = "what is finished"  # as an examination leaves it
     raise interrupt
+"""
 
 
-def test_a_report_that_an_interrupt_brings_is_kept() -> None:
+def test_a_report_that_an_interrupt_brings_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    monkeypatch.syspath_prepend(tmp_path)  # a process of its own finds it there, too, and no module of tests
     pool = Pool(1, lambda *_: None)
-    assert list(pool.results([Job(_interrupted_with_a_report, 60.0)])) == [(0, "what is finished")]
+    job = Job(import_module("interrupted").work, 60.0)
+    assert list(pool.results([job])) == [(0, "what is finished")]
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])

@@ -24,6 +24,7 @@ from stepgauge.properties.gauge.problems.recipe import (
 from stepgauge.properties.gauge.problems.regimes import GROUPED, LINEAR, SAME
 from stepgauge.properties.gauge.problems.training import as_in_training, focus_of, movable
 from stepgauge.properties.gauge.targets.base import Support, Target
+from stepgauge.properties.gauge.targets.rules import require_settings
 from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import Array, Convolution
 from stepgauge.reference.layers import same_padding
@@ -95,16 +96,12 @@ class Context:
         Raises:
             UsageError: --set or --dialect names something that the rule lacks, or a value out of range.
         """
-        names = self.target.record.hyperparameter_names()
         try:
             self.target.record.canonical_dialect("" if self.options.dialect == "auto" else self.options.dialect)
-            self._refuse_settings_of(self.target.pinned)
-            for name, value in {**self.target.pinned, **self.options.set}.items():
-                if name not in names:
-                    raise UsageError(f"{self.target.rule} has no hyperparameter {name!r}: it has {', '.join(names)}")
-                self.target.record.checked(name, value)
         except ValueError as error:
             raise UsageError(str(error)) from error
+        self._refuse_settings_of(self.target.pinned)
+        require_settings(self.target.rule, {**self.target.pinned, **self.options.set})
 
     def _refuse_settings_of(self, keywords: Mapping[str, Any]) -> None:
         """Refuse to set what the target's own keywords give."""

@@ -15,7 +15,6 @@ from stepgauge.properties.gauge.command_line.isolation import Job, Lost, Pool, T
 from stepgauge.properties.gauge.command_line.output import console, usage_error
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.files import write_whole
-from stepgauge.reference import RULES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,16 +82,14 @@ def _known(rule: str | None) -> str | None:
 
 
 def _settings(chosen: argparse.Namespace, entrants: "Sequence[Entrant]") -> dict[str, Any]:
+    from stepgauge.properties.gauge.targets.rules import require_settings
+
     settings = dict(chosen.set)
     for rule in {entrant.rule for entrant in entrants}:
-        names = RULES[rule].hyperparameter_names()
-        if unknown := settings.keys() - set(names):
-            raise UsageError(f"--set: {rule} has no hyperparameter {min(unknown)!r}: it has {', '.join(names)}")
-        for name, value in settings.items():
-            try:
-                RULES[rule].checked(name, value)
-            except ValueError as error:
-                raise UsageError(f"--set: {error}") from error
+        try:
+            require_settings(rule, settings)
+        except UsageError as error:
+            raise UsageError(f"--set: {error}") from error
     return settings
 
 

@@ -96,7 +96,7 @@ def read(file: Path) -> list[Implementation]:
 def _implementation(row: Mapping[str, Any], place: str) -> Implementation:
     try:
         specification = Specification.parse(row["target"])
-        rule = known_rule(row["rule"], or_none=True) if "rule" in row else infer_rule(specification.attribute)
+        rule = known_rule(row["rule"], or_none=True) if "rule" in row else infer_rule(specification.goes_by)
         requirement = Requirement(row["requirement"]) if "requirement" in row else None
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from error

@@ -5,10 +5,11 @@ from typing import Any
 
 from stepgauge.core import Optimizer
 from stepgauge.properties.gauge.errors import TargetError, UsageError
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer, adapters
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter, adapters
 from stepgauge.properties.gauge.targets.base import NO_RULE, Target
 from stepgauge.properties.gauge.targets.core_optimizer import CoreTarget
 from stepgauge.properties.gauge.targets.numpy_rule import RuleTarget
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Rule
 
 

@@ -4,7 +4,7 @@ An adapter says what an instance is: `begin` makes one over the parameters of a 
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from stepgauge.properties.gauge.problems.recipe import ParameterGroup
 from stepgauge.properties.gauge.targets.base import Target, quiet
 from stepgauge.properties.gauge.targets.keywords import Keywords
 from stepgauge.properties.gauge.targets.names import KeywordNames
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array, Layer, Seen
 from stepgauge.reference.hyperparameters import HYPERPARAMETERS
 
@@ -48,23 +49,18 @@ class KeywordTarget(Target):
     takes_absent = False
     foreign = True
     kind: str  # of the adapter, in words
+    movable: frozenset[str] | None = None  # what a scheduler can move; None for whatever is offered
     in_float32: bool = False  # whether its scalars are, whatever its arrays
     names: KeywordNames
 
-    def __init__(
-        self,
-        name: str,
-        factory: Callable[..., Any],
-        rule: str,
-        keywords: Mapping[str, Any],
-        renames: Mapping[str, str],
-        theirs: Keywords,
-    ) -> None:
-        self.name, self.factory, self.rule, self.theirs = name, factory, rule, theirs
-        self.keywords: Mapping[str, Any] = dict(keywords)
+    def __init__(self, offer: Offer, theirs: Keywords) -> None:
+        self.name, self.factory, self.rule, self.theirs = offer.name, offer.factory, offer.rule, theirs
+        keywords = self.keywords = dict(offer.keywords)
         if self.record.sees_layers:
-            raise TargetError(f"is {self.kind}, which has no place for the layers that {rule} looks at")
-        self.names = KeywordNames(name, rule, self.record, renames, theirs.named, is_open=theirs.is_open)
+            raise TargetError(f"is {self.kind}, which has no place for the layers that {self.rule} looks at")
+        self.names = KeywordNames(
+            self.name, self.rule, self.record, offer.renames, theirs.named, is_open=theirs.is_open
+        )
         self.names.require_whole(keywords)
         free = theirs.named.keys() - keywords.keys()
         self.offers = frozenset(n for n in self.names.shared if self.names.keywords(n) <= free)
@@ -82,8 +78,8 @@ class KeywordTarget(Target):
         lacking = [n for n in self.extra if n not in defaults]
         if lacking:
             raise TargetError(
-                f"is {self.kind} that needs {', '.join(lacking)}, of which {rule} has none; "
-                f"say --rename OURS={lacking[0]}, or give it: {name.partition('(')[0]}({lacking[0]}=VALUE)"
+                f"is {self.kind} that needs {', '.join(lacking)}, of which {self.rule} has none; "
+                f"say --rename OURS={lacking[0]}, or give it: {self.name.partition('(')[0]}({lacking[0]}=VALUE)"
             )
         self.require_buildable()
 
@@ -103,7 +99,7 @@ class KeywordTarget(Target):
 
     def _movable(self) -> frozenset[str]:
         """The hyperparameters that a scheduler can move."""
-        return self.offers
+        return self.offers if self.movable is None else self.offers & self.movable
 
     def _default(self, name: str, defaults: Mapping[str, Any]) -> Any:
         """Its own default; None stands for the neutral value where the rule has no None."""

@@ -1,6 +1,8 @@
 """Rules by the names that users and classes give them."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.targets.base import NO_RULE
@@ -39,3 +41,19 @@ def known_rule(name: str, *, or_none: bool = False) -> str:
         return plain
     known = [*RULES, NO_RULE] if or_none else RULES
     raise UsageError(f"unknown rule {name!r}: the rules are {', '.join(known)}")
+
+
+def require_settings(rule: str, settings: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters that the rule does not have or allow.
+
+    Raises:
+        UsageError: see there.
+    """
+    names = RULES[rule].hyperparameter_names()
+    for name, value in settings.items():
+        if name not in names:
+            raise UsageError(f"{rule} has no hyperparameter {name!r}: it has {', '.join(names)}")
+        try:
+            RULES[rule].checked(name, value)
+        except ValueError as error:
+            raise UsageError(str(error)) from error

@@ -29,7 +29,7 @@ def by_nearness(dialects: Sequence[str], outcomes: Sequence[Outcome]) -> list[st
     return sorted(dialects, key=lambda d: -sum(o.follows(d) for o in outcomes))
 
 
-def conclude(context: Context, results: Sequence[Result], seconds: float = 0.0, nearest: str | None = None) -> Report:
+def conclude(context: Context, results: Sequence[Result], nearest: str | None = None) -> Report:
     """The report on a target of which these checks said this, beside a dialect that is named or the nearest."""
     drawn = [o for r in results for o in r.outcomes]
     outcomes = [o for o in drawn if o.counts]
@@ -39,9 +39,7 @@ def conclude(context: Context, results: Sequence[Result], seconds: float = 0.0, 
     dialect = survivors[0] if survivors else nearest
     results = [_in_dialect(r, dialect) for r in results]
     coverage = _coverage(context, drawn, survivors)
-    draft = Report(
-        context.target.name, context.target.rule, Verdict.CONFORMS, None, results, coverage=coverage, seconds=seconds
-    )
+    draft = Report(context.target.name, context.target.rule, Verdict.CONFORMS, None, results, coverage=coverage)
     broken = [r for r in results if r.category in DECIDING and r.status in FAILING]
     refusals = [o.refusal for o in drawn if o.refusal is not None]
     if len(refusals) > REFUSAL_CAP * len(drawn):

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
 from stepgauge.properties.gauge.targets.keywords import Keywords
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 LEADING = ("params", "grads", "state")
@@ -48,4 +49,4 @@ class Adapter(BaseAdapter):
         whole = Keywords.of(offer.factory)
         named = {n: p for n, p in whole.named.items() if n not in LEADING}
         theirs = Keywords(named, whole.is_open)
-        return FunctionTarget(offer.name, offer.factory, offer.rule, offer.keywords, offer.renames, theirs)
+        return FunctionTarget(offer, theirs)

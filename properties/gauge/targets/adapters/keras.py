@@ -1,21 +1,22 @@
 """Keras 3 optimizers, on the backend that is installed: torch or JAX (`keras.optimizers:SGD`)."""
 
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from stepgauge.properties.gauge.problems.problem import Problem
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
 from stepgauge.properties.gauge.targets.keywords import Keywords
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 VARIABLE = "KERAS_BACKEND"
 BACKENDS = ("torch", "jax")
-MOVABLE = ("lr",)  # what Keras keeps in a variable; the rest is fixed when it is built
 
 
 def choose_backend() -> None:
@@ -27,9 +28,7 @@ def choose_backend() -> None:
 
 class KerasTarget(KeywordTarget):
     kind = "a Keras optimizer"
-
-    def _movable(self) -> frozenset[str]:
-        return self.offers & set(MOVABLE)
+    movable = frozenset({"lr"})  # what Keras keeps in a variable; the rest is fixed when it is built
 
     def run(self, problem: Problem, dtype: str | None = None) -> Array:
         import keras
@@ -77,7 +76,7 @@ class Adapter(BaseAdapter):
         if not isinstance(factory, type) and hasattr(factory, "get_config"):
             factory, keywords = type(factory), {**_settings(factory), **keywords}
         theirs = _without_open(Keywords.of(factory, skip=0))
-        return KerasTarget(offer.name, factory, offer.rule, keywords, offer.renames, theirs)
+        return KerasTarget(replace(offer, factory=factory, keywords=keywords), theirs)
 
 
 def _without_open(theirs: Keywords) -> Keywords:

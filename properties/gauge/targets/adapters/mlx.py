@@ -4,18 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 
 class MlxTarget(KeywordTarget):
     kind = "an optimizer of mlx"
+    movable = frozenset({"lr"})  # what mlx keeps in the state; the rest is fixed when it is built
     in_float32 = True
-
-    def _movable(self) -> frozenset[str]:
-        return self.offers & {"lr"}  # what mlx keeps in the state; the rest is fixed when it is built
 
     def begin(self, params: list[Array], keywords: dict[str, Any]) -> Any:
         return self.factory(**keywords)
@@ -42,5 +41,5 @@ class Adapter(BaseAdapter):
         return "mlx" in offer.of_packages
 
     def target(self, offer: Offer) -> Target:
-        factory, theirs = offer.maker(built="apply_gradients")
-        return MlxTarget(offer.name, factory, offer.rule, offer.keywords, offer.renames, theirs)
+        offer, theirs = offer.maker(built="apply_gradients")
+        return MlxTarget(offer, theirs)

@@ -10,9 +10,10 @@ import numpy as np
 
 from stepgauge.properties.gauge.errors import TargetError
 from stepgauge.properties.gauge.problems.problem import Problem
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 COMPILED_FROM = 40  # steps: compiling takes as long as about so many without
@@ -82,8 +83,8 @@ class Adapter(BaseAdapter):
         return "GradientTransformation" in str(given)
 
     def target(self, offer: Offer) -> Target:
-        factory, theirs = offer.maker(built="update")
-        return TransformationTarget(offer.name, factory, offer.rule, offer.keywords, offer.renames, theirs)
+        offer, theirs = offer.maker(built="update")
+        return TransformationTarget(offer, theirs)
 
 
 def _is_transformation(made: Any) -> bool:

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from stepgauge.properties.gauge.errors import TargetError
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
 from stepgauge.properties.gauge.targets.keywords import Keywords
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 OVER = "parameters"  # the keyword for what is optimized
@@ -16,9 +17,7 @@ OVER = "parameters"  # the keyword for what is optimized
 
 class PaddleTarget(KeywordTarget):
     kind = "an optimizer of PaddlePaddle"
-
-    def _movable(self) -> frozenset[str]:
-        return self.offers & {"lr"}  # the rest is fixed when it is built
+    movable = frozenset({"lr"})  # the rest is fixed when it is built
 
     def begin(self, params: list[Array], keywords: dict[str, Any]) -> Any:
         import paddle
@@ -50,4 +49,4 @@ class Adapter(BaseAdapter):
         if OVER not in whole.named:
             raise TargetError(f"is no optimizer class of PaddlePaddle: it takes no {OVER}")
         theirs = Keywords({n: p for n, p in whole.named.items() if n != OVER}, whole.is_open)
-        return PaddleTarget(offer.name, offer.factory, offer.rule, offer.keywords, offer.renames, theirs)
+        return PaddleTarget(offer, theirs)

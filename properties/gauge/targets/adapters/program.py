@@ -20,10 +20,11 @@ from typing import IO, Any
 import numpy as np
 
 from stepgauge.properties.gauge.errors import TargetError, one_line
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import Instances, KeywordTarget
 from stepgauge.properties.gauge.targets.keywords import Keywords
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 PROTOCOL = 1
@@ -142,7 +143,7 @@ class ProgramTarget(KeywordTarget):
     def __init__(self, offer: Offer, started: Conversation, theirs: Keywords) -> None:
         self.conversations = {0: started}
         self.silent = ""  # what was said of it when it did not answer; nobody waits for it again
-        super().__init__(offer.name, offer.factory, offer.rule, offer.keywords, offer.renames, theirs)
+        super().__init__(offer, theirs)
 
     def require_buildable(self) -> None:
         """Its first `begin` will show."""
@@ -172,7 +173,7 @@ class ProgramTarget(KeywordTarget):
         if self.silent:
             raise TargetError(self.silent)
         if place not in self.conversations:
-            self.conversations[place] = Conversation(self.factory)  # type: ignore[arg-type]  # it is a program
+            self.conversations[place] = Conversation(self.factory)
         try:
             return self.conversations[place].ask(message, **content)
         except Silent as error:

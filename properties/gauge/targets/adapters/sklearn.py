@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
 from stepgauge.properties.gauge.targets.keywords import Keywords
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 RATES = ("learning_rate_init", "learning_rate")  # what a step reads; which depends on the class
@@ -15,9 +16,7 @@ RATES = ("learning_rate_init", "learning_rate")  # what a step reads; which depe
 
 class SklearnTarget(KeywordTarget):
     kind = "an optimizer of scikit-learn's networks"
-
-    def _movable(self) -> frozenset[str]:
-        return self.offers & {"lr"}
+    movable = frozenset({"lr"})
 
     def begin(self, params: list[Array], keywords: dict[str, Any]) -> Any:
         return self.factory(params, **keywords)
@@ -38,4 +37,4 @@ class Adapter(BaseAdapter):
 
     def target(self, offer: Offer) -> Target:
         theirs = Keywords.of(offer.factory)
-        return SklearnTarget(offer.name, offer.factory, offer.rule, offer.keywords, offer.renames, theirs)
+        return SklearnTarget(offer, theirs)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from stepgauge.properties.gauge.errors import TargetError
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 ATTRIBUTES = {"beta1": "b1", "beta2": "b2"}  # the keywords that are kept under other names
@@ -43,5 +44,5 @@ class Adapter(BaseAdapter):
         return "thinc" in offer.of_packages
 
     def target(self, offer: Offer) -> Target:
-        factory, theirs = offer.maker(built="step_schedules")
-        return ThincTarget(offer.name, factory, offer.rule, offer.keywords, offer.renames, theirs)
+        offer, theirs = offer.maker(built="step_schedules")
+        return ThincTarget(offer, theirs)

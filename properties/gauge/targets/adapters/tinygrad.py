@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
 from stepgauge.properties.gauge.targets.keywords import Keywords
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 
@@ -28,11 +29,9 @@ def device() -> str:
 
 class TinygradTarget(KeywordTarget):
     kind = "an optimizer of tinygrad"
+    movable = frozenset({"lr"})  # what tinygrad keeps in a tensor; the rest is fixed when it is built
     takes_scalars = False  # the rate is a tensor of one axis, with which none goes
     in_float32 = True
-
-    def _movable(self) -> frozenset[str]:
-        return self.offers & {"lr"}  # what tinygrad keeps in a tensor; the rest is fixed when it is built
 
     def begin(self, params: list[Array], keywords: dict[str, Any]) -> Any:
         from tinygrad import Context, Tensor
@@ -63,4 +62,4 @@ class Adapter(BaseAdapter):
 
     def target(self, offer: Offer) -> Target:
         theirs = Keywords.of(offer.factory)
-        return TinygradTarget(offer.name, offer.factory, offer.rule, offer.keywords, offer.renames, theirs)
+        return TinygradTarget(offer, theirs)

@@ -6,8 +6,9 @@ An optimizer that has been built already stands for its class with the hyperpara
 import sys
 from typing import Any
 
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import NO_RULE, Target
+from stepgauge.properties.gauge.targets.offer import Offer
 
 
 class Adapter(BaseAdapter):

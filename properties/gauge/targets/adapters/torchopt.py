@@ -4,17 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from stepgauge.properties.gauge.targets.adapters import BaseAdapter, Offer
+from stepgauge.properties.gauge.targets.adapters import BaseAdapter
 from stepgauge.properties.gauge.targets.base import Target
 from stepgauge.properties.gauge.targets.keyword_target import KeywordTarget
+from stepgauge.properties.gauge.targets.offer import Offer
 from stepgauge.reference import Array
 
 
 class TorchoptTarget(KeywordTarget):
     kind = "a gradient transformation of torchopt"
-
-    def _movable(self) -> frozenset[str]:
-        return self.offers & {"lr"}  # which may be a schedule; the rest are numbers
+    movable = frozenset({"lr"})  # which may be a schedule; the rest are numbers
 
     def begin(self, params: list[Array], keywords: dict[str, Any]) -> dict[str, Any]:
         rate = self.names["lr"]
@@ -44,5 +43,5 @@ class Adapter(BaseAdapter):
         return "torchopt" in offer.of_packages and not isinstance(offer.factory, type)
 
     def target(self, offer: Offer) -> Target:
-        factory, theirs = offer.maker(built="update")
-        return TorchoptTarget(offer.name, factory, offer.rule, offer.keywords, offer.renames, theirs)
+        offer, theirs = offer.maker(built="update")
+        return TorchoptTarget(offer, theirs)
