@@ -1,5 +1,5 @@
 # On a fresh machine, `make check` and `make test` do all the set-up: an environment in .venv, the build, then their job.
-.PHONY: check test lint types imports docs figures transcripts drawings sanitize counts bench clean
+.PHONY: check test lint types imports docs figures transcripts drawings sanitize counts bench plots clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -91,6 +91,12 @@ counts: .venv/ready
 bench: .venv/bench
 	pytest benchmarks/test_gate.py
 	python benchmarks/gate.py
+
+# Half an hour on an idle machine.
+plots: .venv/bench
+	pytest benchmarks/test_steps.py benchmarks/test_scaling.py benchmarks/test_verdicts.py -m "not gpu" \
+	  --benchmark-json build/benchmarks.json
+	python benchmarks/plots.py build/benchmarks.json docs/figures
 
 # torch comes first: what depends on it would else choose another build of it.
 .venv/ready: pyproject.toml constraints.txt meson.build core/meson.build

@@ -32,7 +32,7 @@ KERNELS = ("SGD", "Adam", "AdamP", "Adai", "FSGDM", "Lion")
 def stated(benchmark: Any, request: pytest.FixtureRequest) -> Any:
     """Takes turns with steps, and states their milliseconds and slopes over what was varied."""
 
-    def state(steps: dict[int, Step]) -> dict[int, float]:
+    def state(varied: str, subject: str, steps: dict[int, Step]) -> dict[int, float]:
         torch.set_num_threads(1)
         own = {name: _repeated(step) for name, step in steps.items()}
         taken: dict[str, list[float]] = {}
@@ -43,7 +43,8 @@ def stated(benchmark: Any, request: pytest.FixtureRequest) -> Any:
         benchmark.pedantic(turns, rounds=1)
         ms = {n: median(taken[str(n)]) / times for n, (_, times) in own.items()}
         half = dict(list(ms.items())[len(ms) // 2 :])
-        benchmark.extra_info.update(scaling=ms, slope=slope(ms), slope_of_larger_half=slope(half))
+        benchmark.extra_info.update(varied=varied, subject=subject, scaling=ms)
+        benchmark.extra_info.update(slope=slope(ms), slope_of_larger_half=slope(half))
         _print(request, ms, slope(ms), slope(half))
         return ms
 
@@ -76,7 +77,7 @@ def _stepped(layer: str, contest: Contest, models: Iterable[tuple[int, list[Shap
 @pytest.mark.parametrize("name", KERNELS)
 def test_cost_against_size(name: str, stated: Any) -> None:
     """In proportion once the call itself no longer counts; an exponent above says that something is quadratic."""
-    ms = stated(_stepped("core", CONTESTS[name], ((n, [(n // 10, 10)]) for n in SIZES)))
+    ms = stated("elements of one tensor", name, _stepped("core", CONTESTS[name], ((n, [(n // 10, 10)]) for n in SIZES)))
     assert slope({n: ms[n] for n in SIZES[-3:]}) < 1.5
 
 
@@ -84,7 +85,9 @@ def test_cost_against_size(name: str, stated: Any) -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_cost_against_number(layer: str, stated: Any) -> None:
     """Of tensors of 16 elements, likewise."""
-    ms = stated(_stepped(layer, CONTESTS["Adam"], ((n, [(4, 4)] * n) for n in NUMBERS)))
+    ms = stated(
+        "number of tensors", f"Adam, {layer}", _stepped(layer, CONTESTS["Adam"], ((n, [(4, 4)] * n) for n in NUMBERS))
+    )
     assert slope({n: ms[n] for n in NUMBERS[3:]}) < 1.5
 
 
@@ -99,5 +102,5 @@ def test_cost_against_capacity(name: str, stated: Any) -> None:
         for _ in range(capacity + 2):
             step()
         steps[capacity] = partial(step)
-    ms = stated(steps)
+    ms = stated("gradients in the buffer", name, steps)
     assert ms[100] < 10 * ms[1]
