@@ -30,7 +30,7 @@ class Adai(Rule):
     dialects: ClassVar[tuple[str, ...]] = ("published", "released")
     own_hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         "betas": replace(HYPERPARAMETERS["betas"], allowed=AT_LEAST_ZERO, drawn=((0.13, 0.4, 0.0, 1.6), (0.992, 0.71))),
-        "eps": Hyperparameter(Range(lambda x: 0 < x < 1, "in (0, 1)"), (1e-3, 0.02), refused=-1.0, moves=True),
+        "eps": Hyperparameter(Range(lambda x: 0 < x < 1, "in (0, 1)"), (1e-3, 0.02), refused=-1.0),
     }
     required_laws: ClassVar[int] = 10
     pools_over: ClassVar[Literal["all"]] = "all"

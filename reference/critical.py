@@ -38,7 +38,7 @@ class Critical(Rule):
             Range(AGGREGATIONS.__contains__, f"one of {', '.join(AGGREGATIONS)}"), ("mean", "sum", "mid")
         ),
         "kappa": Hyperparameter(AT_LEAST_ZERO, (1.0, 0.45, 1.9)),
-        "topC": Hyperparameter(POSITIVE_INTEGER, (2, 1, 3, 20)),
+        "topC": Hyperparameter(POSITIVE_INTEGER, (2, 1, 3, 20), moves=False),  # nobody says which slots go
         "decay": Hyperparameter(Range(lambda x: 0 < x <= 1, "in (0, 1]"), (0.7, 0.93, 0.36)),
     }
     pools_over: ClassVar[Literal["group"]] = "group"

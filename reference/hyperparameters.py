@@ -7,6 +7,7 @@ A name means the same in every rule. One that a single rule has, or takes differ
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 
@@ -37,7 +38,7 @@ class Hyperparameter:
         neutral: the value of a port that lacks it, if that is not the rule's default.
         off: the value at which a part of the rule is gone; None if it has none. (For a bool it is False.)
         lively: a value under which no part of a rule is idle for hundreds of steps; None if that is up to the rest.
-        moves: whether schedulers move it in mid-run, beside lr.
+        moves: whether a rule says what happens if it changes in mid-run (of lr, all do).
         refused: a value out of range that an unvalidated port would take; None if none is asked.
     """
 
@@ -47,7 +48,23 @@ class Hyperparameter:
     off: Any = None
     lively: Any = None
     refused: Any = None
-    moves: bool = False
+    moves: bool = True
+
+    @property
+    def values(self) -> list[Any]:
+        """Those that verification tries, one by one.
+
+        >>> Hyperparameter(EITHER).values, Hyperparameter(POSITIVE_INTEGER, (range(1, 3), 12)).values
+        ([False, True], [1, 2, 12])
+        >>> Hyperparameter(FRACTION, ((0.0, 0.5), (0.9,))).values
+        [(0.0, 0.9), (0.5, 0.9)]
+        """
+        if not self.drawn:
+            return [False, True]
+        if all(isinstance(choices, tuple) for choices in self.drawn):
+            return list(product(*self.drawn))
+        flat = [value for choice in self.drawn for value in (choice if isinstance(choice, range) else [choice])]
+        return list(dict.fromkeys(flat))
 
 
 SWITCH = Hyperparameter(EITHER)
@@ -56,19 +73,18 @@ SWITCH = Hyperparameter(EITHER)
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "lr": Hyperparameter(AT_LEAST_ZERO, (0.05, 0.3, 0.008, 0.001, 2.5), lively=0.05, refused=-1.0),
     "weight_decay": Hyperparameter(
-        AT_LEAST_ZERO, (0.0, 0.02, 0.35, 0.0, 0.8), neutral=0.0, off=0, lively=0.02, refused=-1.0, moves=True
+        AT_LEAST_ZERO, (0.0, 0.02, 0.35, 0.0, 0.8), neutral=0.0, off=0, lively=0.02, refused=-1.0
     ),
-    "eps": Hyperparameter(AT_LEAST_ZERO, (1e-8, 1e-3, 1e-14, 0.07, 1.5), refused=-1.0, moves=True),
+    "eps": Hyperparameter(AT_LEAST_ZERO, (1e-8, 1e-3, 1e-14, 0.07, 1.5), refused=-1.0),
     "betas": Hyperparameter(
         FRACTION,
         ((0.87, 0.6, 0.95, 0.0, 0.985), (0.992, 0.71, 0.999, 0.99995)),
         lively=(0.87, 0.999),
         refused=(1.5, 0.9),
-        moves=True,
     ),
     "alpha": Hyperparameter(FRACTION, (0.97, 0.66, 0.99, 0.9985), refused=-1.0),
     "momentum": Hyperparameter(
-        AT_LEAST_ZERO, (0.82, 0.0, 0.47, 0.91, 0.993), off=0, lively=0.9, refused=-1.0, moves=True
+        AT_LEAST_ZERO, (0.82, 0.0, 0.47, 0.91, 0.993), off=0, lively=0.9, refused=-1.0
     ),
     "dampening": Hyperparameter(ANY, (0.0, 0.28, 0.61), off=0, lively=0.0),
     "delta": Hyperparameter(ANY, (0.11, 0.37, 0.06, 2.3, 40.0)),

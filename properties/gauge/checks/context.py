@@ -22,7 +22,7 @@ from stepgauge.properties.gauge.problems.recipe import (
     in_float32,
 )
 from stepgauge.properties.gauge.problems.regimes import GROUPED, LINEAR, SAME
-from stepgauge.properties.gauge.problems.training import as_in_training, focus_of, movable
+from stepgauge.properties.gauge.problems.training import as_in_training, foci_of_training, movable
 from stepgauge.properties.gauge.targets.base import Support, Target
 from stepgauge.properties.gauge.targets.rules import require_settings
 from stepgauge.properties.gauge.tolerance.envelope import allowance
@@ -334,7 +334,7 @@ class Context:
         rule = self.target.rule
         names = [name for name in movable(rule) if name in self.target.schedulable and name not in self.fixed]
         count, seed = TRAINING_PROBLEMS[self.options.level], self.options.seed if seed is None else seed
-        recipes = self.recipes(count, foci={"training": focus_of(rule)}, seed=seed)
+        recipes = self.recipes(count // 2, foci=foci_of_training(rule), seed=seed)
         moving = (as_in_training(recipe, names, self.fixed, k) for k, recipe in enumerate(recipes))
         return [self.expanded(self._taken(recipe)) for recipe in moving]
 

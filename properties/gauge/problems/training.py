@@ -1,6 +1,6 @@
 """Problems as in training: schedulers move hyperparameters, warm-ups start from lr 0, gradients arrive in place."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,16 @@ STEPS = 9
 SCHEDULES = ((0.0, 0.25, 0.5, 1.0), (1.0, 0.5, 0.0), (0.0, 0.0, 1.0, 0.1))
 
 
-def focus_of(rule: str) -> Focus:
-    """What the problems have in common before anything moves."""
-    where = {"momentum": (0.82, 0.47, 0.91)}  # a buffer to keep
+def foci_of_training(rule: str) -> dict[str, Focus]:
+    """What the problems have in common before anything moves: dampening and switches, which exclude each other."""
+    switches = [name for name in RULES[rule].hyperparameter_names() if RULES[rule].is_switch(name)]
+    moving: Mapping[str, Sequence[Any]] = {"momentum": (0.82, 0.47, 0.91), "weight_decay": (0.02, 0.35)}
+    damped = {**moving, "dampening": (0.28, 0.61, 0.0)}
+    switched = {**moving, "dampening": (0.0,), **dict.fromkeys(switches, (True, True, False))}
+    return {"training": _focus(rule, damped), "training, switches on": _focus(rule, switched)}
+
+
+def _focus(rule: str, where: Mapping[str, Sequence[Any]]) -> Focus:
     if RULES[rule].sees_layers:
         return Focus(("random", "uneven"), groups=(1, 2), where=where, **ON_LAYERS)
     return Focus(("random", "row-orthogonal", "uneven"), groups=(1, 2), absent="gaps", where=where)
@@ -48,23 +55,33 @@ def as_in_training(recipe: Recipe, movable: Collection[str], fixed: Hyperparamet
 
 
 def movable(rule: str) -> Iterator[str]:
-    """The hyperparameters that schedulers move, beside lr, which has a schedule of its own."""
+    """The hyperparameters that may change in mid-run, beside lr, which has a schedule of its own."""
     for name in RULES[rule].hyperparameter_names():
-        if RULES[rule].hyperparameter(name).moves:
+        if name != "lr" and RULES[rule].hyperparameter(name).moves:
             yield name
 
 
+def elsewhere(rule: str, hyperparameters: Hyperparameters, names: Collection[str]) -> Hyperparameters:
+    """Other legal values of the hyperparameters named, the same parts of the rule in play."""
+    recipe = Recipe(rule, (ParameterGroup(hyperparameters, (0,)),), ((1,),))
+    changes: list[Change] = []
+    for name in names:
+        legal = (c for value in _values(recipe, name) if _is_legal(recipe, [*changes, c := Change(0, name, value)]))
+        changes += [change for change in [next(legal, None)] if change]
+    return {**hyperparameters, **{change.name: change.value for change in changes}}
+
+
 def _values(recipe: Recipe, name: str) -> Iterator[Any]:
-    """Other values with the same parts of the rule in play: nobody says what a buffer is that was never kept."""
-    known = RULES[recipe.rule].hyperparameter(name)
+    """Other values that bring no part of the rule into play: nobody says what a buffer is that was never kept.
+
+    A number that a part is gone with stays it, and no other becomes it; a switch may be turned off.
+    """
     held = [group.hyperparameters[name] for group in recipe.groups]
     off = off_value(recipe.rule, name)
-    if all(isinstance(choices, tuple) for choices in known.drawn):
-        pair: Any = known.drawn
-        first, second = pair
-        yield from ((a, b) for a in first for b in second if (a, b) not in held)
+    if RULES[recipe.rule].is_switch(name):
+        yield from [False] if any(held) else []
         return
-    for value in dict.fromkeys(known.drawn):
+    for value in RULES[recipe.rule].hyperparameter(name).values:
         same_parts = all((value == off) == (before == off) for before in held)
         if value not in held and same_parts:
             yield value

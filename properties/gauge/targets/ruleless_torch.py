@@ -14,7 +14,7 @@ from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, Usage
 from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem
 from stepgauge.properties.gauge.targets.base import DISTURBANCE, NO_RULE, RulelessTarget, quiet
 from stepgauge.properties.gauge.targets.keywords import Keywords
-from stepgauge.properties.gauge.targets.torch_optimizer import Run, TorchTarget, another_value
+from stepgauge.properties.gauge.targets.torch_optimizer import Run, TorchTarget
 from stepgauge.reference import Array, Rule, Seen
 
 
@@ -60,7 +60,9 @@ class RulelessTorchTarget(TorchTarget, RulelessTarget):
         super().__init__(name, factory, NO_RULE, keywords, renames, device, after_build)
 
     def _another_value(self, name: str, value: Any) -> Any:
-        return another_value((0.25, 0.75), value) if isinstance(value, float) else not value
+        if not isinstance(value, float):
+            return not value
+        return 0.25 if value != 0.25 else 0.75
 
     @property
     def record(self) -> type[Rule]:

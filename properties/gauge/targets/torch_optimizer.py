@@ -156,7 +156,8 @@ class TorchTarget(Target):
 
     def _another_value(self, name: str, value: Any) -> Any:
         """A legal value of a hyperparameter that is not this one."""
-        return another_value(self.record.hyperparameter(name).drawn, value)
+        values = self.record.hyperparameter(name).values
+        return next(other for other in values if other is not None and other != value)
 
     def _offers_keyword(self, keyword: str, group: Mapping[str, Any]) -> bool:
         """Whether a switch can be set, by its name or, where keywords are passed on, as the groups show."""
@@ -306,16 +307,6 @@ def _array(p: Any) -> Array:
     wide = p.detach().float() if p.dtype == torch.bfloat16 else p.detach()
     array: Array = wide.cpu().numpy().copy()
     return array
-
-
-def another_value(drawn: Sequence[Any], value: Any) -> Any:
-    """A legal value of a hyperparameter that is not this one; `drawn` as in `reference.hyperparameters`."""
-    if not drawn:
-        return not value
-    if all(isinstance(choices, tuple) for choices in drawn):
-        return tuple(choices[0] for choices in drawn)
-    flat = [item for choice in drawn for item in (choice if isinstance(choice, range) else [choice])]
-    return next(item for item in flat if item is not None and item != value)
 
 
 def _plain_items(value: Any) -> Any:
