@@ -83,9 +83,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         refused=(1.5, 0.9),
     ),
     "alpha": Hyperparameter(FRACTION, (0.97, 0.66, 0.99, 0.9985), refused=-1.0),
-    "momentum": Hyperparameter(
-        AT_LEAST_ZERO, (0.82, 0.0, 0.47, 0.91, 0.993), off=0, lively=0.9, refused=-1.0
-    ),
+    "momentum": Hyperparameter(AT_LEAST_ZERO, (0.82, 0.0, 0.47, 0.91, 0.993), off=0, lively=0.9, refused=-1.0),
     "dampening": Hyperparameter(ANY, (0.0, 0.28, 0.61), off=0, lively=0.0),
     "delta": Hyperparameter(ANY, (0.11, 0.37, 0.06, 2.3, 40.0)),
     "wd_ratio": Hyperparameter(AT_LEAST_ZERO, (0.22, 0.55, 0.04), refused=-1.0),

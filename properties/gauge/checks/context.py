@@ -235,6 +235,10 @@ class Context:
                 chosen[name] = options and name not in self.refused and self._legal({**chosen, name: True})
         return chosen
 
+    def free(self, chosen: Hyperparameters) -> Hyperparameters:
+        """Those of some hyperparameters that can be chosen for this target."""
+        return {n: v for n, v in chosen.items() if n in self.target.offers and n not in self.fixed}
+
     @cached_property
     def example(self) -> Hyperparameters:
         """Hyperparameters for the checks that need a single, lively setting."""
@@ -329,11 +333,11 @@ class Context:
         shapes = tuple(shape or self.single for shape in recipe.shapes)
         return replace(recipe, absent=absent, schedule=schedule, shapes=shapes)
 
-    def training_problems(self, seed: int | None = None) -> list[Problem]:
-        """Problems in which what a scheduler may move on this target moves; other ones for another seed."""
+    def training_problems(self, seed: int | None = None, count: int | None = None) -> list[Problem]:
+        """Problems in which what may move on this target moves; so many, and other ones for another seed."""
         rule = self.target.rule
         names = [name for name in movable(rule) if name in self.target.schedulable and name not in self.fixed]
-        count, seed = TRAINING_PROBLEMS[self.options.level], self.options.seed if seed is None else seed
+        seed, count = self.options.seed if seed is None else seed, count or TRAINING_PROBLEMS[self.options.level]
         recipes = self.recipes(count // 2, foci=foci_of_training(rule), seed=seed)
         moving = (as_in_training(recipe, names, self.fixed, k) for k, recipe in enumerate(recipes))
         return [self.expanded(self._taken(recipe)) for recipe in moving]

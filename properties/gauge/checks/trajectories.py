@@ -1,8 +1,10 @@
 """Checks of the published rule: trajectories on problems drawn from every regime."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
+from itertools import combinations
 
 from stepgauge.properties.gauge.checks.comparison import Outcome, compare
 from stepgauge.properties.gauge.checks.context import Context
@@ -11,20 +13,30 @@ from stepgauge.properties.gauge.checks.registry import check
 from stepgauge.properties.gauge.checks.results import Finding, NotApplicable
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.problems.problem import Problem
-from stepgauge.properties.gauge.problems.recipe import ParameterGroup, Shape
+from stepgauge.properties.gauge.problems.recipe import Hyperparameters, ParameterGroup, Shape
 from stepgauge.properties.gauge.targets.base import Target
 
 # Vectors and matrices just beyond the numbers at which kernels are known to change, and pieces of them.
 BEYOND = ((4099,), (65, 64))
-FAR_BEYOND = ((257, 256),)
+FAR_BEYOND = ((257, 257),)  # no multiple of any block
 PIECES = ((4095,), (1, 4096), (64, 64))
 LARGE_SHAPES: Mapping[Level, Sequence[tuple[Shape, ...]]] = {
     "quick": [BEYOND],
     "standard": [BEYOND, PIECES, FAR_BEYOND],
     "deep": [BEYOND, PIECES, FAR_BEYOND],
 }
+DAMPED = {"dampening": 0.28}  # what goes with no nesterov
 SHORTER = 266  # with the options off: a counter in bfloat16 stops at 256, one in float16 at 2048
-FORM_FOCI = ("random", "mixed", "groups", "rows", "full buffer")  # what other kernels do otherwise shows on a few
+FORM_FOCI = (
+    "random",
+    "mixed",
+    "late",
+    "gaps",
+    "groups",
+    "rows",
+    "full buffer",
+)  # what other kernels do otherwise shows on a few
+FORMS_IN_TRAINING = 2  # problems, one with switches on and one without
 
 
 def _compare(context: Context, problems: Sequence[Problem], dtype: str, target: Target | None = None) -> Finding:
@@ -68,14 +80,25 @@ def defaults(context: Context) -> Finding:
     except UsageError as error:
         raise NotApplicable("its defaults are hyperparameters that the rule does not allow") from error
     outcomes = [*_compare(context, problems, context.dtype, without(context.target, kept)).outcomes]
-    for name, value in kept.items():  # a default may depend on what else is given
-        others = {**context.lively(options=False), name: value, **context.fixed}
-        try:
-            problems = context.problems(1, fixed=others, only={"random"})
-        except UsageError:  # which goes with no other values
-            continue
-        outcomes += _compare(context, problems, context.dtype, without(context.target, [name])).outcomes
+    for left_out in _left_out(context, kept):
+        outcomes += _without(context, {name: kept[name] for name in left_out})
     return Finding(outcomes=outcomes)
+
+
+def _left_out(context: Context, kept: Collection[str]) -> Iterator[tuple[str, ...]]:
+    """What is not given while all else is: each, and from the standard level on each pair."""
+    yield from combinations(kept, 1)
+    if context.options.level != "quick":
+        yield from combinations(kept, 2)
+
+
+def _without(context: Context, kept: Hyperparameters) -> Iterator[Outcome]:
+    """What comes of leaving some at their defaults, which may depend on what else is given: switches off, and on."""
+    for options in (False, True):
+        others = {**context.lively(options=options), **kept, **context.fixed}
+        with suppress(UsageError):  # they may go with no other values
+            problems = context.problems(1, fixed=others, only={"random"})
+            yield from _compare(context, problems, context.dtype, without(context.target, kept)).outcomes
 
 
 def without(target: Target, names: Collection[str]) -> Target:
@@ -98,12 +121,13 @@ def large(context: Context) -> Finding:
     """Beyond 4096 and 65,536 elements, where kernels change, it follows the rule, and so it does on pieces of those."""
     if context.target.record.sees_layers:
         raise NotApplicable("layers of that size are beyond the reference")
-    (recipe,) = context.recipes(1, only={"random"}, fixed=context.lively(options=True))
-    few = replace(recipe, gradients=("random", "uneven"), steps=3)
     problems = []
-    for shapes in LARGE_SHAPES[context.options.level]:
-        whole = ParameterGroup(recipe.groups[0].hyperparameters, tuple(range(len(shapes))))
-        problems.append(context.expanded(replace(few, groups=(whole,), shapes=shapes)))
+    for settings in (context.lively(options=True), {**context.lively(options=False), **context.free(DAMPED)}):
+        (recipe,) = context.recipes(1, only={"random"}, fixed=settings)
+        few = replace(recipe, gradients=("random", "uneven"), steps=3)
+        for shapes in LARGE_SHAPES[context.options.level]:
+            whole = ParameterGroup(recipe.groups[0].hyperparameters, tuple(range(len(shapes))))
+            problems.append(context.expanded(replace(few, groups=(whole,), shapes=shapes)))
     return _compare(context, problems, context.dtype)
 
 
@@ -113,7 +137,7 @@ def forms(context: Context) -> Finding:
     offered = [(form, value) for form in context.target.forms for value in (True, False)]
     if not offered:
         raise NotApplicable("offers no other form")
-    problems = context.problems(1, only=FORM_FOCI)
+    problems = [*context.problems(1, only=FORM_FOCI), *context.training_problems(count=FORMS_IN_TRAINING)]
     outcomes: list[Outcome] = []
     for form, value in offered:
         compared = _compare(context, problems, context.dtype, context.target.in_form(form, value)).outcomes
