@@ -58,7 +58,7 @@ class Outcome:
         worst: the error that is the largest share of what is allowed.
         divergences: where it diverges, for the dialects that it does not follow.
         ambiguous: rounding sways a decision here, or may do anything; whatever it may lead to was accepted.
-        narrow_scalars: it is within bounds only if scalars, too, may be rounded to this precision.
+        narrow_scalars: it is within bounds only if scalars are in a lower precision than float64.
         failure: what the target raised in a step, if it did.
         refusal: what it raised when it was given the hyperparameters.
         regimes: what is special about the problem, the decisions taken in it included.
@@ -87,8 +87,11 @@ class Outcome:
         return self.failure is None and self.refusal is None and dialect not in self.divergences
 
 
-def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str]) -> Outcome:
-    """Drive the target through the problem and compare it with every dialect."""
+def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str], scalars: str = "") -> Outcome:
+    """Drive the target through the problem and compare it with every dialect.
+
+    Scalars may be in another precision than `dtype`, but no coarser one than that, or `scalars`.
+    """
     candidates = {dialect: envelopes(problem, dialect, dtype) for dialect in dialects}
     nominal = candidates[dialects[0]][0]
     ambiguous = any(len(found) > 1 or not found[0].bounded(dtype) for found in candidates.values())
@@ -108,7 +111,7 @@ def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str
         worst[dialect] = worst_of(got[:end], centre, allowed)
         if worst[dialect].share <= 1:
             continue
-        allowed = envelope.allowed(dtype, narrow_scalars=True)[:end]
+        allowed = envelope.allowed(dtype, scalars=scalars or dtype)[:end]
         if divergence := first_divergence(problem, got[:end], centre, allowed):
             divergences[dialect] = divergence
         else:

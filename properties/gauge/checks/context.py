@@ -1,18 +1,18 @@
 """The context of a check: one target, and what its checks share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
+from stepgauge.properties.gauge.checks.comparison import Outcome, compare
 from stepgauge.properties.gauge.checks.options import PROBLEMS, TRAINING_PROBLEMS, Options
-from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
+from stepgauge.properties.gauge.checks.trials import ABSENT, LATE, OPTIONAL_LAYERS, SCALARS, Trials
+from stepgauge.properties.gauge.errors import TargetError, UsageError
 from stepgauge.properties.gauge.problems.expansion import expand
-from stepgauge.properties.gauge.problems.problem import Dtype, Problem, in_bfloat16, reference_trajectory
+from stepgauge.properties.gauge.problems.problem import Dtype, Problem, in_bfloat16
 from stepgauge.properties.gauge.problems.recipe import (
     Hyperparameters,
     LayerRecipe,
@@ -21,28 +21,18 @@ from stepgauge.properties.gauge.problems.recipe import (
     Shape,
     in_float32,
 )
-from stepgauge.properties.gauge.problems.regimes import GROUPED, LINEAR, SAME
 from stepgauge.properties.gauge.problems.training import as_in_training, foci_of_training, movable
 from stepgauge.properties.gauge.targets.base import Support, Target
 from stepgauge.properties.gauge.targets.rules import require_settings
 from stepgauge.properties.gauge.tolerance.envelope import allowance
-from stepgauge.reference import Array, Convolution
-from stepgauge.reference.layers import same_padding
+from stepgauge.reference import Array
 
 Absent = Mapping[int, tuple[int, ...]]
 NEVER: Absent = MappingProxyType({})
 NOTHING: Hyperparameters = MappingProxyType({})
 SHAPES: tuple[Shape, ...] = ((2, 3, 2, 2), (4, 3), (5,))  # a small bench: one parameter of each common dimension
 
-INVISIBLE, VISIBLE = 2.0**-30, 2.0**-18  # of a value, in float32
 PRECISIONS: tuple[Dtype, ...] = ("float64", "float32", "bfloat16")  # from the finest
-
-# Kinds of layers that a target of a rule that looks at layers may lack; checks of conventions ask for each.
-OPTIONAL_LAYERS = {
-    LINEAR: LayerRecipe(4, 3, bias=False),
-    GROUPED: LayerRecipe(4, 4, (4, 4), Convolution((2, 2), groups=2)),
-    SAME: LayerRecipe(2, 3, (4, 4), Convolution((2, 2), padding=same_padding((2, 2)))),
-}
 
 
 class Context:
@@ -75,7 +65,7 @@ class Context:
             )
         if asked:
             return asked
-        steppable = (dtype for dtype in PRECISIONS if self._refusal(target=self.target.in_dtype(dtype)) is None)
+        steppable = (dtype for dtype in PRECISIONS if self._trials_of(self.target.in_dtype(dtype)).steps)
         return next(steppable, "float64")
 
     def _validate(self) -> None:
@@ -131,55 +121,20 @@ class Context:
         missing = [n for n in self.not_offered if n not in known]
         if missing:
             raise TargetError(f"does not offer {missing[0]}, which has no default; say --set {missing[0]}=VALUE")
-        off = {name: False for name in self.refused if name in self.target.offers}
-        return off | {n: known[n] for n in known if n in self.not_offered or n in self.options.set}
+        held = {name: self.trials.held(name) for name in self.refused if name in self.target.offers}
+        return held | {n: known[n] for n in known if n in self.not_offered or n in self.options.set}
 
     @cached_property
+    def trials(self) -> Trials:
+        return self._trials_of(self.target)
+
+    def _trials_of(self, target: Target) -> Trials:
+        return Trials(target, {**target.pinned, **self.options.set})
+
+    @property
     def refused(self) -> Mapping[str, str]:
-        """What the target refuses of what is optional (switches, kinds of layers), and how; it is not asked for it."""
-        found = {}
-        if self._refusal() is None:
-            for name, changes, layers in self._optional():
-                refusal = self._refusal(changes, layers)
-                if refusal is not None:
-                    found[name] = refusal
-        return found
-
-    def _optional(self) -> Iterator[tuple[str, Hyperparameters, Sequence[LayerRecipe]]]:
-        """What a target may lack, by name: with which hyperparameters or layers it is asked for."""
-        record = self.target.record
-        for name in record.hyperparameter_names():
-            chosen = name in self.options.set or name in self.target.pinned
-            if record.is_switch(name) and name in self.target.offers and not chosen:
-                yield name, {name: True}, ()
-        for regime, layer in OPTIONAL_LAYERS.items() if record.sees_layers else ():
-            if regime != GROUPED or record.takes_groups:
-                yield regime, {}, (layer,)
-
-    def _refusal(
-        self, changes: Hyperparameters = NOTHING, layers: Sequence[LayerRecipe] = (), target: Target | None = None
-    ) -> str | None:
-        """What the target raises with these hyperparameters or layers, over two steps; None if nothing."""
-        problem = self._trial(changes, layers)
-        try:
-            if problem is not None:
-                (target or self.target).run(problem)
-        except (TargetError, StepError) as refusal:
-            return str(refusal)
-        return None
-
-    def _trial(self, changes: Hyperparameters = NOTHING, layers: Sequence[LayerRecipe] = ()) -> Problem | None:
-        """Two steps of a matrix beside layers, lively hyperparameters but for `changes`; None if no rule has them."""
-        record = self.target.record
-        lively = {n: record.hyperparameter(n).lively for n in record.hyperparameter_names()}
-        chosen = {**record.neutral(), **{n: v for n, v in lively.items() if v is not None}, **self.target.pinned}
-        chosen |= {**self.options.set, **changes}
-        count = sum(len(layer.shapes) for layer in layers) + 1
-        try:
-            group = ParameterGroup(record(**chosen).hyperparameters(), tuple(range(count)))
-        except ValueError:  # the rule itself refuses that beside what is set
-            return None
-        return expand(Recipe(self.target.rule, (group,), ((2, 3),), steps=2, layers=tuple(layers)))
+        """What the target refuses of what is optional, and how; it is not asked for it."""
+        return self.trials.refused
 
     @property
     def _narrow(self) -> tuple[str, ...]:
@@ -193,33 +148,11 @@ class Context:
 
     @cached_property
     def rounded(self) -> tuple[str, ...]:
-        """The hyperparameters that the target rounds to float32, as it does by keeping them in such tensors.
-
-        Told by two values that only float64 tells apart: nothing moves otherwise, and a little farther apart all does.
-        """
+        """The hyperparameters that the target rounds to float32, as it does by keeping them in such tensors."""
         if self.dtype != "float64":
             return ()
-        return tuple(name for name in self.target.record.hyperparameter_names() if self._is_rounded(name))
-
-    def _is_rounded(self, name: str) -> bool:
-        record = self.target.record
-        known = record.hyperparameter(name)
-        drawn = sorted(v for v in known.drawn if isinstance(v, float))
-        middle = known.lively or (drawn[len(drawn) // 2] if drawn else None)
-        if name in self.fixed or not isinstance(middle, float):
-            return False
-        value = float(np.float32(middle))  # from where a nudge crosses no midpoint
-        trial = self._trial({name: value})
-        if trial is None:
-            return False
-        try:
-            asked = [trial.with_hyperparameters(**{name: value * (1 + nudge)}) for nudge in (0.0, INVISIBLE, VISIBLE)]
-            plain, near, far = (self.target.run(each) for each in asked)
-            exact, apart, _ = (reference_trajectory(each, each.rule_groups(record)) for each in asked)
-        except (ValueError, TargetError, StepError):
-            return False
-        # Where float64 itself does not tell them apart, as of an eps that is small, nobody rounds.
-        return np.array_equal(plain, near) and not np.array_equal(plain, far) and not np.array_equal(exact, apart)
+        names = (name for name in self.target.record.hyperparameter_names() if name not in self.fixed)
+        return tuple(name for name in names if self.trials.rounds(name))
 
     def lively(self, *, options: bool) -> Hyperparameters:
         """Hyperparameters under which every part of the rule matters, its switches all on or all off.
@@ -285,6 +218,16 @@ class Context:
         problem = expand(in_float32(recipe, self._narrow) if self._narrow else recipe)
         return in_bfloat16(problem) if self.dtype == "bfloat16" else problem
 
+    def compare(
+        self, problem: Problem, dtype: str, target: Target | None = None, dialects: Sequence[str] | None = None
+    ) -> Outcome:
+        """What comes of a problem, with the target or a form of it, beside all dialects or some.
+
+        A target that rounds what it is given to float32 computes with such scalars, whatever its arrays are in.
+        """
+        scalars = "float32" if dtype == "float64" and self.rounded else ""
+        return compare(target or self.target, problem, dtype, dialects or self.dialects, scalars)
+
     def allowance(self, problem: Problem) -> Array:
         """How far rounding may move a legal trajectory of this problem, shape (steps, size)."""
         return allowance(problem, self.dtype)
@@ -308,7 +251,7 @@ class Context:
     @property
     def single(self) -> Shape:
         """The shape of a parameter with one element."""
-        return () if self.target.takes_scalars else (1,)
+        return () if self.target.takes_scalars and SCALARS not in self.refused else (1,)
 
     def recipes(self, per_focus: int, **constraints: Any) -> list[Recipe]:
         from stepgauge.properties.gauge.problems.drawing import problems_of
@@ -328,7 +271,9 @@ class Context:
 
     def _taken(self, recipe: Recipe) -> Recipe:
         """A recipe without what the target's kind knows nothing of."""
-        absent = recipe.absent if self.target.takes_absent else ()
+        absent = recipe.absent if self.target.takes_absent and ABSENT not in self.refused else ()
+        if LATE in self.refused:
+            absent = tuple(() if 0 in steps else steps for steps in absent)
         schedule = recipe.schedule if self.target.takes_schedule else (1.0,)
         shapes = tuple(shape or self.single for shape in recipe.shapes)
         return replace(recipe, absent=absent, schedule=schedule, shapes=shapes)

@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import replace
 from itertools import combinations
 
-from stepgauge.properties.gauge.checks.comparison import Outcome, compare
+from stepgauge.properties.gauge.checks.comparison import Outcome
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import LONG_STEPS, Level
 from stepgauge.properties.gauge.checks.registry import check
@@ -40,9 +40,7 @@ FORMS_IN_TRAINING = 2  # problems, one with switches on and one without
 
 
 def _compare(context: Context, problems: Sequence[Problem], dtype: str, target: Target | None = None) -> Finding:
-    return Finding(
-        outcomes=[compare(target or context.target, problem, dtype, context.dialects) for problem in problems]
-    )
+    return Finding(outcomes=[context.compare(problem, dtype, target) for problem in problems])
 
 
 @check("trajectory/float64")

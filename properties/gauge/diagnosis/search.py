@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, compare, only_when
+from stepgauge.properties.gauge.checks.comparison import Divergence, Outcome, only_when
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.diagnosis.conduct import conducts_of, ignoring
 from stepgauge.properties.gauge.diagnosis.failing_run import COARSER, FailingRun, Precision
@@ -303,7 +303,7 @@ class Search:
         return self.context.expanded(ended if fails(ended) else small)
 
     def _compare(self, problem: Problem) -> Outcome:
-        return compare(self.context.target, problem, self.dtype, (self.dialect,))
+        return self.context.compare(problem, self.dtype, dialects=(self.dialect,))
 
     def _failing_run(self, problem: Problem) -> FailingRun:
         return FailingRun(self.context.target, problem, self.dialect, self.dtype)

@@ -9,10 +9,10 @@ from stepgauge.reference import Rule
 
 # What others call the hyperparameters, tried in this order; a tuple names the items of a tuple.
 SYNONYMS: Mapping[str, Sequence[str | tuple[str, ...]]] = {
-    "lr": ("learning_rate", "learning_rate_init", "learn_rate", "step_size"),
+    "lr": ("learning_rate", "learning_rate_init", "learn_rate", "step_size", "alpha"),
     "betas": (("beta1", "beta2"), ("beta_1", "beta_2"), ("b1", "b2")),
     "eps": ("epsilon",),
-    "weight_decay": ("wd", "L2"),
+    "weight_decay": ("wd", "L2", "l2"),
     "alpha": ("rho", "decay"),
     "decoupled": ("weight_decouple", "decouple", "decoupled_decay"),
     "momentum": ("mu",),
@@ -48,14 +48,15 @@ class KeywordNames:
         self.renames |= self.mapped
 
     def within(self, keys: Collection[str]) -> Self:
-        """The names among other keys, such as those of `param_groups`: theirs if they are there, else ours."""
+        """The names among other keys, such as those of `param_groups`: theirs if they are there, ours, or a synonym."""
         other = copy(self)
-        kept = {name for name in self.record.hyperparameter_names() if self.keywords(name) <= set(keys)}
-        other.renames = {
-            our: their
-            for our, their in self.renames.items()
-            if (name := our.partition(".")[0]) in kept or name not in keys
-        }
+        there = set(keys)
+        kept = {name for name in self.record.hyperparameter_names() if self.keywords(name) <= there}
+        other.renames = {our: their for our, their in self.renames.items() if our.partition(".")[0] in kept}
+        synonyms = other._mapped(there)
+        found = kept | {our.partition(".")[0] for our in synonyms} | there
+        lost = {our: their for our, their in self.renames.items() if our.partition(".")[0] not in found}
+        other.renames |= synonyms | lost
         return other
 
     def __getitem__(self, name: str) -> str:
@@ -113,7 +114,7 @@ class KeywordNames:
     def _mapped(self, theirs: set[str]) -> dict[str, str]:
         """Synonyms among their names, for what neither goes by our name nor is renamed."""
         renamed = {our.partition(".")[0] for our in self.renames}
-        free = theirs - set(self.renames.values())
+        free = theirs - set(self.renames.values()) - set(self.record.hyperparameter_names())
         found: dict[str, str] = {}
         for name in self.record.hyperparameter_names():
             known = SYNONYMS.get(name, ()) if name not in renamed | theirs else ()

@@ -125,11 +125,12 @@ class TorchTarget(Target):
         self.forms = tuple(form for form in FORMS if self._offers_keyword(form, group))
         self.group_names = self.names.within(group)
         self.schedulable = frozenset(n for n in self.names.shared if self.group_names.keywords(n) <= group.keys())
+        self.takes_schedule = "lr" in self.schedulable
         known = {**{n: p.default for n, p in self.theirs.named.items()}, **group}
         told = {n: _plain_items(self._value(n, known)) for n in self.schedulable | self.offers}
         self.defaults = {n: told[n] for n in self.offers - self.required.keys()}
         self.told = {n: told[n] for n in self.schedulable - self.offers - self.pinned.keys()}
-        ours = {their for n in self.names.shared for their in self.names.keywords(n)} | {"maximize", self.model}
+        ours = {their for n in self.names.shared for their in self.names.keywords(n)} | {"maximize", self.model, *FORMS}
         self.extra = tuple(n for n in self.theirs.named if n not in ours and n not in self.keywords)
 
     def _value(self, name: str, known: Mapping[str, Any]) -> Any:

@@ -50,10 +50,9 @@ class Envelope:
         finite = bool(np.isfinite(self.arrays).all() and np.isfinite(self.scalars).all())
         return finite and not np.any(np.abs(self.centre) > 1e-3 * LARGEST[dtype] ** 0.5)
 
-    def allowed(self, dtype: str, *, narrow_scalars: bool = False) -> Array:
-        """The largest legal distance from the centre; with `narrow_scalars`, for scalars kept in `dtype` too."""
-        u = ROUNDOFF[dtype]
-        return FACTOR * (u * self.arrays + (u if narrow_scalars else ROUNDOFF["float64"]) * self.scalars)
+    def allowed(self, dtype: str, *, scalars: str = "float64") -> Array:
+        """The largest legal distance from the centre of arrays in `dtype`, and scalars in a precision of their own."""
+        return FACTOR * (ROUNDOFF[dtype] * self.arrays + ROUNDOFF[scalars] * self.scalars)
 
 
 class Reference:
@@ -156,7 +155,7 @@ def covering_envelope(problem: Problem, dialect: str, dtype: str) -> tuple[Array
     """The reference's trajectory, and the largest legal distance from it in any continuation, both (steps, size)."""
     found = envelopes(problem, dialect, dtype)
     centre = found[0].centre
-    allowed = [distance(e.centre, centre) + e.allowed(dtype, narrow_scalars=True) for e in found]
+    allowed = [distance(e.centre, centre) + e.allowed(dtype, scalars=dtype) for e in found]
     return centre, np.max(allowed, axis=0)
 
 

@@ -83,7 +83,8 @@ def _never_varied(context: Context) -> str:
 
     A part of a rule that is gone (no momentum, no decay) is no loss: the target is held to the rule without it.
     """
-    held = {n: v for n, v in _held(context).items() if n not in context.options.set}
+    refused = {n: context.fixed[n] for n in context.refused if n in context.target.offers}
+    held = {n: v for n, v in {**_held(context), **refused}.items() if n not in context.options.set}
     narrow = [f"{n}={v}" for n, v in held.items() if (off := off_value(context.target.rule, n)) is None or v != off]
     if not narrow:
         return ""
@@ -155,7 +156,7 @@ def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
         common = [name for name in OPTIONAL if all(name in regimes for regimes in alike)]
         yield f"not judged on {len(alike)} of {len(outcomes)} problems with {' and '.join(common)}: {failure}"
     if any(o.narrow_scalars for o in outcomes):
-        yield "within bounds only if scalars, too, may be rounded to float32"
+        yield "within bounds only because scalars such as lr and beta**t may be in float32, too"
     if undecided := sum(o.ambiguous for o in outcomes):
         yield f"{undecided} of {len(outcomes)} problems decide nothing: rounding may do anything, or sways a decision"
 

@@ -146,6 +146,7 @@ def details(report: Record) -> list[Line]:
         lines += _diagnosis(report.diagnosis)
     for name, refusal in report.coverage.get("left_out", {}).items():
         lines.append((Part(f"not asked with {name}, which it refuses: {refusal}", Style.REMARK),))
+    lines += _own(report)
     lines += _found(report)
     lines += _alike(_remarks(report), Style.REMARK)
     lines += _alike(_unasked(report), Style.REMARK)
@@ -171,12 +172,20 @@ def strays(found: AtDefaults) -> str:
 
 
 def _held(report: Record) -> Iterator[Line]:
-    """The hyperparameters that a target does not offer, which may go by another name there."""
+    """The hyperparameters that a target does not offer, which may go by another name there; what it rounds."""
     held = [f"{name}={value}" for name, value in report.coverage.get("held", {}).items()]
     extra = ", ".join(report.coverage["extra"])
     if held:
         also = f"; if {extra} is one of these, say --rename OURS=THEIRS" if extra else ""
         yield (Part(f"it does not offer {', '.join(held)}: compared at that{also}", Style.REMARK),)
+    if rounded := ", ".join(report.coverage.get("rounded", [])):
+        yield (Part(f"it rounds {rounded} to float32: compared at values that float32 has", Style.REMARK),)
+
+
+def _own(report: Record) -> Iterator[Line]:
+    """What a target has beyond its rule, which nobody turned on or off."""
+    if (own := ", ".join(report.coverage.get("extra", []))) and not report.coverage.get("held"):
+        yield (Part(f"left at its defaults, being none of the rule's: {own}", Style.REMARK),)
 
 
 def _diagnosis(diagnosis: Diagnosis) -> Iterator[Line]:
