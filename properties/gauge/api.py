@@ -93,6 +93,7 @@ def report_on(
     except TargetError as error:
         return failed(asked.name, asked.rule, str(error))
     mapped = target.names.mapped if target.names else {}
+    progress("its first steps")
     return replace(examine(target, options, progress), inferred=rule is None, mapped=mapped)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from stepgauge.properties.gauge.errors import StepError, TargetError
 from stepgauge.properties.gauge.problems.problem import Problem, distance
 from stepgauge.properties.gauge.problems.regimes import GROUPED, LINEAR, SAME
-from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.targets.base import PLAIN, Target, Variant
 from stepgauge.properties.gauge.tolerance.envelope import envelopes
 from stepgauge.reference import Array
 
@@ -62,6 +62,7 @@ class Outcome:
         failure: what the target raised in a step, if it did.
         refusal: what it raised when it was given the hyperparameters.
         regimes: what is special about the problem, the decisions taken in it included.
+        variant: how the target was driven.
     """
 
     problem: Problem
@@ -73,6 +74,7 @@ class Outcome:
     failure: str | None = None
     refusal: str | None = None
     regimes: frozenset[str] = frozenset()
+    variant: Variant = PLAIN
 
     @property
     def counts(self) -> bool:

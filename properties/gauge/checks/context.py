@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from stepgauge.properties.gauge.checks.comparison import Outcome, compare
 from stepgauge.properties.gauge.checks.options import PROBLEMS, TRAINING_PROBLEMS, Options
@@ -22,7 +23,7 @@ from stepgauge.properties.gauge.problems.recipe import (
     in_float32,
 )
 from stepgauge.properties.gauge.problems.training import as_in_training, foci_of_training, movable
-from stepgauge.properties.gauge.targets.base import Support, Target
+from stepgauge.properties.gauge.targets.base import PLAIN, Support, Target, Variant
 from stepgauge.properties.gauge.targets.rules import require_settings
 from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import Array
@@ -219,14 +220,22 @@ class Context:
         return in_bfloat16(problem) if self.dtype == "bfloat16" else problem
 
     def compare(
-        self, problem: Problem, dtype: str, target: Target | None = None, dialects: Sequence[str] | None = None
+        self, problem: Problem, dtype: str, dialects: Sequence[str] | None = None, variant: Variant = PLAIN
     ) -> Outcome:
-        """What comes of a problem, with the target or a form of it, beside all dialects or some.
+        """What comes of a problem beside all dialects or some.
 
         A target that rounds what it is given to float32 computes with such scalars, whatever its arrays are in.
         """
         scalars = "float32" if dtype == "float64" and self.rounded else ""
-        return compare(target or self.target, problem, dtype, dialects or self.dialects, scalars)
+        target = self.target if variant == PLAIN else self.target.varied(variant)
+        return replace(compare(target, problem, dtype, dialects or self.dialects, scalars), variant=variant)
+
+    def varied(self, variant: Variant) -> Self:
+        """The same on a target that is driven otherwise, what it leaves out held at its defaults."""
+        other = copy(self)
+        other.target = self.target.varied(variant)
+        other.fixed = {**self.fixed, **{name: self.target.defaults[name] for name in variant.left_out}}
+        return other
 
     def allowance(self, problem: Problem) -> Array:
         """How far rounding may move a legal trajectory of this problem, shape (steps, size)."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import replace
 from itertools import combinations
 
@@ -14,7 +13,7 @@ from stepgauge.properties.gauge.checks.results import Finding, NotApplicable
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, ParameterGroup, Shape
-from stepgauge.properties.gauge.targets.base import Target
+from stepgauge.properties.gauge.targets.base import PLAIN, Variant
 
 # Vectors and matrices just beyond the numbers at which kernels are known to change, and pieces of them.
 BEYOND = ((4099,), (65, 64))
@@ -39,8 +38,8 @@ FORM_FOCI = (
 FORMS_IN_TRAINING = 2  # problems, one with switches on and one without
 
 
-def _compare(context: Context, problems: Sequence[Problem], dtype: str, target: Target | None = None) -> Finding:
-    return Finding(outcomes=[context.compare(problem, dtype, target) for problem in problems])
+def _compare(context: Context, problems: Sequence[Problem], dtype: str, variant: Variant = PLAIN) -> Finding:
+    return Finding(outcomes=[context.compare(problem, dtype, variant=variant) for problem in problems])
 
 
 @check("trajectory/float64")
@@ -77,7 +76,7 @@ def defaults(context: Context) -> Finding:
         problems = context.problems(2, fixed={**kept, **context.fixed}, only={"random", "mixed", "rows", "tiny"})
     except UsageError as error:
         raise NotApplicable("its defaults are hyperparameters that the rule does not allow") from error
-    outcomes = [*_compare(context, problems, context.dtype, without(context.target, kept)).outcomes]
+    outcomes = [*_compare(context, problems, context.dtype, Variant(left_out=tuple(kept))).outcomes]
     for left_out in _left_out(context, kept):
         outcomes += _without(context, {name: kept[name] for name in left_out})
     return Finding(outcomes=outcomes)
@@ -96,14 +95,7 @@ def _without(context: Context, kept: Hyperparameters) -> Iterator[Outcome]:
         others = {**context.lively(options=options), **kept, **context.fixed}
         with suppress(UsageError):  # they may go with no other values
             problems = context.problems(1, fixed=others, only={"random"})
-            yield from _compare(context, problems, context.dtype, without(context.target, kept)).outcomes
-
-
-def without(target: Target, names: Collection[str]) -> Target:
-    """The target with some hyperparameters left at their defaults."""
-    other = copy(target)
-    other.offers = target.offers - set(names)
-    return other
+            yield from _compare(context, problems, context.dtype, Variant(left_out=tuple(kept))).outcomes
 
 
 @check("trajectory/training")
@@ -138,7 +130,7 @@ def forms(context: Context) -> Finding:
     problems = [*context.problems(1, only=FORM_FOCI), *context.training_problems(count=FORMS_IN_TRAINING)]
     outcomes: list[Outcome] = []
     for form, value in offered:
-        compared = _compare(context, problems, context.dtype, context.target.in_form(form, value)).outcomes
+        compared = _compare(context, problems, context.dtype, Variant((form, value))).outcomes
         outcomes += [_in_form(outcome, f"{form}={value}") for outcome in compared]
     return Finding(outcomes=outcomes)
 

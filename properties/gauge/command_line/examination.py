@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from stepgauge.properties.gauge.checks.options import Handling, Options
-from stepgauge.properties.gauge.command_line.interrupts import raise_if_interrupted
+from stepgauge.properties.gauge.command_line.interrupts import is_interrupted, raise_if_interrupted
 from stepgauge.properties.gauge.command_line.isolation import Job, Lost, Pool, Tell
 from stepgauge.properties.gauge.errors import UsageError, describe, missing_extra
 
@@ -45,6 +45,7 @@ def _examined(question: Question, tell: Tell) -> "Report":
     from hypothesis.configuration import set_hypothesis_home_dir
 
     from stepgauge.properties.gauge.api import report_on
+    from stepgauge.properties.gauge.examine import Interrupted
     from stepgauge.properties.gauge.verdicts.report import failed
 
     def progress(check: str) -> None:
@@ -57,10 +58,12 @@ def _examined(question: Question, tell: Tell) -> "Report":
         return report_on(target, rule, options, handling, progress)
     except UsageError as error:
         return failed(target, rule, str(error), usage=True)
-    except KeyboardInterrupt:
-        raise
     except ModuleNotFoundError as error:
         needed = missing_extra(error)
         return failed(target, rule, needed or f"cannot be examined: {describe(error)}", usage=bool(needed))
     except BaseException as error:  # so that whatever goes wrong here is said of this target alone
+        if is_interrupted():
+            raise
+        if isinstance(error, Interrupted):  # by the target itself, while its cause was sought
+            return error.report
         return failed(target, rule, f"cannot be examined: {describe(error)}")

@@ -31,6 +31,11 @@ def _interrupt(signal_number: int, _: object) -> None:
     raise KeyboardInterrupt
 
 
+def is_interrupted() -> bool:
+    """Whether somebody has interrupted; a KeyboardInterrupt without that is a target's own."""
+    return bool(INTERRUPTS)
+
+
 def raise_if_interrupted() -> None:
-    if INTERRUPTS:
+    if is_interrupted():
         raise KeyboardInterrupt

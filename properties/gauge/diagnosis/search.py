@@ -39,6 +39,7 @@ from stepgauge.properties.gauge.problems.foci import foci_of
 from stepgauge.properties.gauge.problems.problem import Problem
 from stepgauge.properties.gauge.problems.recipe import Recipe
 from stepgauge.properties.gauge.problems.shrinking import shrink
+from stepgauge.properties.gauge.targets.base import PLAIN
 from stepgauge.properties.gauge.tolerance.envelope import ROUNDOFF
 from stepgauge.properties.gauge.verdicts.record import CONFIRMATIONS, Diagnosis
 from stepgauge.reference import RULES
@@ -88,9 +89,13 @@ class Search:
     """The search for the edits that explain one target."""
 
     def __init__(self, context: Context, dialect: str, outcomes: Sequence[Outcome]) -> None:
-        self.context, self.dialect = context, dialect
-        self.source = editable_source(context.target.rule)
         failing = [o for o in outcomes if dialect in o.divergences and o.problem.recipe]
+        # What diverges only where it is driven otherwise is examined so.
+        plain = any(o.variant == PLAIN for o in failing)
+        self.variant = PLAIN if plain else next((o.variant for o in failing), PLAIN)
+        self.context, self.dialect = context.varied(self.variant), dialect
+        failing = [o for o in failing if o.variant == self.variant]
+        self.source = editable_source(context.target.rule)
         # In float64 least is hidden by rounding; a target may diverge in float32 only.
         self.dtype = "float64" if any(o.dtype == "float64" for o in failing) else "float32"
         failing = [o for o in failing if o.dtype == self.dtype]
@@ -303,7 +308,7 @@ class Search:
         return self.context.expanded(ended if fails(ended) else small)
 
     def _compare(self, problem: Problem) -> Outcome:
-        return self.context.compare(problem, self.dtype, dialects=(self.dialect,))
+        return replace(self.context.compare(problem, self.dtype, (self.dialect,)), variant=self.variant)
 
     def _failing_run(self, problem: Problem) -> FailingRun:
         return FailingRun(self.context.target, problem, self.dialect, self.dtype)

@@ -17,11 +17,12 @@ from stepgauge.properties.gauge.checks.law import with_start, within
 from stepgauge.properties.gauge.checks.registry import check, has_no_rule
 from stepgauge.properties.gauge.checks.results import Failed, Finding, Inconclusive, NotApplicable
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, StepError, TargetError, describe
-from stepgauge.properties.gauge.metamorphic.context import OPTIONAL_FORMS, STEPS, SWITCHED_ON, MetamorphicContext
+from stepgauge.properties.gauge.metamorphic.context import OPTIONAL_FORMS, STEPS, MetamorphicContext
 from stepgauge.properties.gauge.problems.problem import Problem, distance
 from stepgauge.properties.gauge.problems.recipe import Change, Hyperparameters, ParameterGroup
 from stepgauge.properties.gauge.targets.base import quiet
 from stepgauge.reference import Array
+from stepgauge.reference.hyperparameters import HYPERPARAMETERS
 
 
 class Runs(NamedTuple):
@@ -143,14 +144,14 @@ def regrouping(context: MetamorphicContext, problem: Problem) -> Runs:
 
 @_law("groups", "groups step otherwise than optimizers of their own")
 def groups(context: MetamorphicContext, problem: Problem) -> Runs:
-    """Two groups with rates, momentum and decay of their own step as two optimizers do: neither has the other's."""
+    """Two groups with a rate, decay and so on of their own step as two optimizers do: neither has the other's."""
     if context.pools(problem):
         raise NotApplicable("pools over parameters")
     if "lr" not in context.target.schedulable:
         raise NotApplicable("has no lr in param_groups")
     (everything,) = problem.groups
     *first, last = everything.members
-    halves = {"lr": _rate(context) / 2, **{name: value / 2 for name, value in _moved_by_schedulers(problem)}}
+    halves = {"lr": _rate(context) / 2, **_halves(context, problem)}
     parts = (
         everything._replace(members=tuple(first)),
         ParameterGroup({**everything.hyperparameters, **halves}, (last,)),
@@ -162,21 +163,28 @@ def groups(context: MetamorphicContext, problem: Problem) -> Runs:
 
 @_law("moved-options", "what a scheduler writes into param_groups is not what it steps with")
 def moved_options(context: MetamorphicContext, problem: Problem) -> Runs:
-    """Momentum and decay written into `param_groups` before the first step are as good as given at construction."""
-    movable = context.target.schedulable & {name for name in SWITCHED_ON if context.example.get(name)}
-    if not movable:
-        raise NotApplicable("has no momentum and no decay in param_groups")
-    halves = {name: value / 2 for name, value in _moved_by_schedulers(problem) if name in movable}
+    """Momentum, betas, decay and so on, written into `param_groups` at first, are as good as given at construction."""
+    halves = _halves(context, problem)
+    if not halves:
+        raise NotApplicable("has nothing beside lr in param_groups that schedulers move")
     written = replace(problem, changes=tuple(Change(0, name, value) for name, value in halves.items()))
     return Runs(context.trajectory(written), context.trajectory(problem.with_hyperparameters(**halves)), [problem] * 2)
 
 
-def _moved_by_schedulers(problem: Problem) -> Iterator[tuple[str, float]]:
-    """Momentum and decay, where a problem has them."""
-    for name in SWITCHED_ON:
-        value = problem.groups[0].hyperparameters.get(name)
-        if isinstance(value, float | int) and value:
-            yield name, value
+def _halves(context: MetamorphicContext, problem: Problem) -> dict[str, Any]:
+    """Half of what schedulers move beside lr, by the names that the rules have for it, where it is in the groups."""
+    known = problem.groups[0].hyperparameters
+    names = (name for name in HYPERPARAMETERS if name != "lr" and name in context.target.schedulable)
+    halved = ((name, _half(known.get(name))) for name in names)
+    return {name: half for name, half in halved if half is not None and half != known[name]}
+
+
+def _half(value: Any) -> Any:
+    """Half of a number, or of each in a tuple; None of anything else."""
+    if isinstance(value, tuple | list):
+        halves = tuple(map(_half, value))
+        return None if None in halves else halves
+    return value / 2 if isinstance(value, float | int) and not isinstance(value, bool) else None
 
 
 @_law("equal-shapes", "parameters of equal shape step otherwise than by themselves")

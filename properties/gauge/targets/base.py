@@ -12,7 +12,7 @@ from copy import copy
 from enum import StrEnum
 from io import StringIO
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -33,6 +33,16 @@ class Support(StrEnum):
     """What beside stepping can be asked of a target."""
 
     TORCH = "torch"  # it is a torch.optim.Optimizer over tensors: state_dict, copies, closures, memory formats
+
+
+class Variant(NamedTuple):
+    """How a target is driven otherwise than by default: in another form, with hyperparameters left at its defaults."""
+
+    form: tuple[str, bool] | None = None
+    left_out: tuple[str, ...] = ()
+
+
+PLAIN = Variant()
 
 
 class Subject(Protocol):
@@ -95,9 +105,11 @@ class Target(ABC):
         other.dtype = dtype
         return other
 
-    def in_form(self, form: str, value: bool) -> Self:
-        """The same target with a form of it switched on or off."""
-        raise NotImplementedError(f"{self.name} has no form {form}")
+    def varied(self, variant: Variant) -> Self:
+        """The same target, driven otherwise."""
+        other = copy(self)
+        other.offers = self.offers - set(variant.left_out)
+        return other
 
     @property
     def record(self) -> type[Rule]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,7 +11,7 @@ import torch
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, TargetError, describe
 from stepgauge.properties.gauge.problems.problem import UNMOVED, Moved, Problem
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
-from stepgauge.properties.gauge.targets.base import Support, Target, quiet
+from stepgauge.properties.gauge.targets.base import Support, Target, Variant, quiet
 from stepgauge.properties.gauge.targets.keywords import Keywords
 from stepgauge.properties.gauge.targets.names import MODEL, KeywordNames
 from stepgauge.properties.gauge.targets.torch_network import Network
@@ -167,9 +166,11 @@ class TorchTarget(Target):
         passed_on = self.theirs.is_open and keyword in group
         return keyword in self.theirs.named or (passed_on and self._tried({keyword: True}) is not None)
 
-    def in_form(self, form: str, value: bool) -> Self:
-        other = copy(self)
-        other.keywords = {**self.keywords, form: value}
+    def varied(self, variant: Variant) -> Self:
+        other = super().varied(variant)
+        if variant.form:
+            form, value = variant.form
+            other.keywords = {**self.keywords, form: value}
         return other
 
     def hyperparameters_of(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,9 @@ def evidence_of(report: Report, target: Target) -> Evidence | None:
     """The evidence of a report's divergence; None where no trajectory diverges."""
     if report.smallest is None or report.nearest is None:
         return None
+    driven = target.varied(report.smallest.variant)
     try:
-        curve = list(_curve(_continued(report.smallest.problem), target, report.nearest, report.smallest.dtype))
+        curve = list(_curve(_continued(report.smallest.problem), driven, report.nearest, report.smallest.dtype))
     except (TargetError, StepError):  # it may raise in a later step, or not be built alike every time
         curve = []
     try:

@@ -59,6 +59,7 @@ def reproduction(report: Report, target: Target) -> Reproduction:
         VectorError: no trajectory diverges, it cannot be recorded, or it does not show again.
     """
     case = _smallest_case(report)
+    target = target.varied(report.smallest.variant) if report.smallest else target
     divergence = replay_case(case, target).divergence
     if not divergence:
         raise VectorError("fed the same problem again, with all hyperparameters given, it does not diverge")

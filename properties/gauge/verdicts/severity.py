@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from stepgauge.properties.gauge.checks.context import Context
-from stepgauge.properties.gauge.checks.trajectories import without
 from stepgauge.properties.gauge.errors import StepError, TargetError, UsageError
 from stepgauge.properties.gauge.problems.expansion import expand
 from stepgauge.properties.gauge.problems.problem import distance, flatten, reference_trajectory
 from stepgauge.properties.gauge.problems.recipe import ParameterGroup
+from stepgauge.properties.gauge.targets.base import Variant
 from stepgauge.properties.gauge.verdicts.record import AtDefaults
 from stepgauge.reference import RULES
 
@@ -40,7 +40,7 @@ def at_defaults(context: Context, dialect: str) -> AtDefaults | None:
         )
         settings = ParameterGroup(recipe.groups[0].hyperparameters, tuple(range(len(trained.all_shapes))))
         problem = expand(replace(trained, groups=(settings,)))
-        got = without(context.target, kept).run(problem, "float32")
+        got = context.target.varied(Variant(left_out=tuple(kept))).run(problem, "float32")
     except (UsageError, TargetError, StepError):
         return None
     expected = reference_trajectory(problem, problem.rule_groups(RULES[problem.rule], dialect))
