@@ -161,12 +161,13 @@ class Context:
         Of what the target lets us choose; a switch that does not go with the rest stays off.
         """
         record = self.target.record
-        names = [n for n in record.hyperparameter_names() if n in self.target.offers and n not in self.options.set]
+        free = self.target.offers - self.options.set.keys() - self.refused.keys()
+        names = [n for n in record.hyperparameter_names() if n in free]
         lively = {n: record.hyperparameter(n).lively for n in names}
         chosen = {n: value for n, value in lively.items() if value is not None}
         for name in names:
             if record.is_switch(name):
-                chosen[name] = options and name not in self.refused and self._legal({**chosen, name: True})
+                chosen[name] = options and self._legal({**chosen, name: True})
         return chosen
 
     def free(self, chosen: Hyperparameters) -> Hyperparameters:
@@ -226,9 +227,11 @@ class Context:
 
         A target that rounds what it is given to float32 computes with such scalars, whatever its arrays are in.
         """
-        scalars = "float32" if dtype == "float64" and self.rounded else ""
         target = self.target if variant == PLAIN else self.target.varied(variant)
-        return replace(compare(target, problem, dtype, dialects or self.dialects, scalars), variant=variant)
+        return replace(
+            compare(target, problem, dtype, dialects or self.dialects, "float32" if self.rounded else dtype),
+            variant=variant,
+        )
 
     def varied(self, variant: Variant) -> Self:
         """The same on a target that is driven otherwise, what it leaves out held at its defaults."""
@@ -239,7 +242,7 @@ class Context:
 
     def allowance(self, problem: Problem) -> Array:
         """How far rounding may move a legal trajectory of this problem, shape (steps, size)."""
-        return allowance(problem, self.dtype)
+        return allowance(problem, self.dtype, scalars="float32" if self.rounded else "float64")
 
     def pools(self, problem: Problem) -> bool:
         """Whether the step of a parameter may depend on the gradients of others."""

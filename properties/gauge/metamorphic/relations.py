@@ -173,7 +173,7 @@ def moved_options(context: MetamorphicContext, problem: Problem) -> Runs:
 
 def _halves(context: MetamorphicContext, problem: Problem) -> dict[str, Any]:
     """Half of what schedulers move beside lr, by the names that the rules have for it, where it is in the groups."""
-    known = problem.groups[0].hyperparameters
+    known = {**context.target.defaults, **problem.groups[0].hyperparameters}
     names = (name for name in HYPERPARAMETERS if name != "lr" and name in context.target.schedulable)
     halved = ((name, _half(known.get(name))) for name in names)
     return {name: half for name, half in halved if half is not None and half != known[name]}

@@ -81,10 +81,10 @@ def _values(recipe: Recipe, name: str) -> Iterator[Any]:
     if RULES[recipe.rule].is_switch(name):
         yield from [False] if any(held) else []
         return
-    for value in RULES[recipe.rule].hyperparameter(name).values:
-        same_parts = all((value == off) == (before == off) for before in held)
-        if value not in held and same_parts:
-            yield value
+    values = RULES[recipe.rule].hyperparameter(name).values
+    alike = [value for value in values if all((value == off) == (before == off) for before in held)]
+    # Rather one that moves in every group than in some.
+    yield from [value for value in alike if value not in held] or [v for v in alike if any(v != h for h in held)]
 
 
 def _is_legal(recipe: Recipe, changes: list[Change]) -> bool:

@@ -143,12 +143,12 @@ def every_continuation(reference: Reference, nominal: Envelope, swayed: bool, dt
     return found
 
 
-def allowance(problem: Problem, dtype: str = "float64") -> Array:
-    """How far rounding in `dtype` may move a legal trajectory of this problem, shape (steps, size).
+def allowance(problem: Problem, dtype: str = "float64", scalars: str = "float64") -> Array:
+    """How far rounding in `dtype`, and of scalars, may move a legal trajectory of this problem, shape (steps, size).
 
     Taken from the first dialect: dialects round alike.
     """
-    return envelopes(problem, RULES[problem.rule].dialects[0], dtype)[0].allowed(dtype)
+    return envelopes(problem, RULES[problem.rule].dialects[0], dtype)[0].allowed(dtype, scalars=scalars)
 
 
 def covering_envelope(problem: Problem, dialect: str, dtype: str) -> tuple[Array, Array]:

@@ -184,7 +184,8 @@ def _held(report: Record) -> Iterator[Line]:
 
 def _own(report: Record) -> Iterator[Line]:
     """What a target has beyond its rule, which nobody turned on or off."""
-    if (own := ", ".join(report.coverage.get("extra", []))) and not report.coverage.get("held"):
+    told = report.divergence and report.coverage.get("held")  # with a guess at what one may stand for
+    if (own := ", ".join(report.coverage.get("extra", []))) and not told:
         yield (Part(f"left at its defaults, being none of the rule's: {own}", Style.REMARK),)
 
 
