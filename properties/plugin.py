@@ -8,6 +8,7 @@ By default the project's own layers; with --target, somebody else's implementati
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
@@ -77,10 +78,15 @@ def _targets(config: pytest.Config) -> list[tuple[str, str]]:
         raise pytest.UsageError(str(error)) from error
 
 
+@cache
+def _factory(text: str) -> Any:
+    """What a specification names, loaded once in a session: pickle finds the class of the latest load alone."""
+    return Specification.parse(text).load()
+
+
 def _make(rule: str, text: str) -> Target:
-    specification = Specification.parse(text)
     try:
-        return make_target(text, specification.load(), rule, keywords=specification.keywords)
+        return make_target(text, _factory(text), rule, keywords=Specification.parse(text).keywords)
     except TargetError as error:
         raise pytest.UsageError(f"{text} {error}") from error
 

@@ -300,7 +300,7 @@ OF_TORCH = [
 # state in the parameter's memory format, whatever its own is, and fused SGD is wrong in bfloat16 where it vectorises.
 BROKEN_BY_TORCH = {
     "torch.optim:NAdam": "contract/resume-in-bfloat16",
-    "torch.optim:SGD(momentum=0.9, fused=True)": "contract/resume-in-another-format,contract/bfloat16",
+    "torch.optim:SGD(momentum=0.9, fused=True)": "contract/resume-in-another-format,contract/bfloat16,contract/float16",
 }
 
 

@@ -13,6 +13,7 @@ from stepgauge.properties.gauge.targets.base import NO_RULE
 from stepgauge.properties.gauge.targets.factory import make_target
 from stepgauge.properties.meta.misreadings.baselines import AdamPort
 from stepgauge.properties.meta.misreadings.frog import FrogPort
+from stepgauge.properties.meta.test_corners import KeepsItsOwnDecay, NaNInFloat16
 from stepgauge.properties.meta.test_false_conformance import (
     CountsInInt16,
     FillsBuffers,
@@ -199,9 +200,11 @@ BREAKERS = {
     "contract/resume-with-groups": FirstGroupForAll,
     "contract/resume-mid-schedule": KeepsItsOwnRate,
     "contract/resume-late-gradient": FillsBuffers,
+    "contract/resume-with-other-settings": KeepsItsOwnDecay,
     "contract/resume-in-another-format": ViewsMemory,
     "contract/resume-in-bfloat16": WidensItsState,
     "contract/bfloat16": NaNInBFloat16,
+    "contract/float16": NaNInFloat16,
     "contract/mixed-dtypes": FirstDtypeForAll,
     "contract/compiled": SharesStateWhenCompiled,
     "contract/late-steps": CountsInInt16,

@@ -151,7 +151,7 @@ def groups(context: MetamorphicContext, problem: Problem) -> Runs:
         raise NotApplicable("has no lr in param_groups")
     (everything,) = problem.groups
     *first, last = everything.members
-    halves = {"lr": _rate(context) / 2, **_halves(context, problem)}
+    halves = {"lr": _rate(context) / 2, **_halves(context, problem.groups[0].hyperparameters)}
     parts = (
         everything._replace(members=tuple(first)),
         ParameterGroup({**everything.hyperparameters, **halves}, (last,)),
@@ -164,16 +164,16 @@ def groups(context: MetamorphicContext, problem: Problem) -> Runs:
 @_law("moved-options", "what a scheduler writes into param_groups is not what it steps with")
 def moved_options(context: MetamorphicContext, problem: Problem) -> Runs:
     """Momentum, betas, decay and so on, written into `param_groups` at first, are as good as given at construction."""
-    halves = _halves(context, problem)
-    if not halves:
+    if not _halves(context, context.example):
         raise NotApplicable("has nothing beside lr in param_groups that schedulers move")
+    halves = _halves(context, problem.groups[0].hyperparameters)
     written = replace(problem, changes=tuple(Change(0, name, value) for name, value in halves.items()))
     return Runs(context.trajectory(written), context.trajectory(problem.with_hyperparameters(**halves)), [problem] * 2)
 
 
-def _halves(context: MetamorphicContext, problem: Problem) -> dict[str, Any]:
+def _halves(context: MetamorphicContext, hyperparameters: Hyperparameters) -> dict[str, Any]:
     """Half of what schedulers move beside lr, by the names that the rules have for it, where it is in the groups."""
-    known = {**context.target.defaults, **problem.groups[0].hyperparameters}
+    known = {**context.target.defaults, **hyperparameters}
     names = (name for name in HYPERPARAMETERS if name != "lr" and name in context.target.schedulable)
     halved = ((name, _half(known.get(name))) for name in names)
     return {name: half for name, half in halved if half is not None and half != known[name]}
