@@ -16,18 +16,18 @@
 #define STEPGAUGE_CLONES
 #endif
 
-/* What a kernel calls in its loop has to be compiled with it, for its instruction set. */
+/* What a kernel calls in its loop has to be compiled with it, for its instruction set; beside `inline`. */
 #if defined(__GNUC__)
-#define STEPGAUGE_INLINE __attribute__((always_inline)) inline
+#define STEPGAUGE_INLINE __attribute__((always_inline))
 #else
-#define STEPGAUGE_INLINE inline
+#define STEPGAUGE_INLINE
 #endif
 
 /* Eight lanes of a sum as one value: GCC keeps several sums in arrays of lanes as scalars. */
 typedef float stepgauge_lanes_float __attribute__((vector_size(32), aligned(4), may_alias));
 typedef double stepgauge_lanes_double __attribute__((vector_size(64), aligned(8), may_alias));
 
-static STEPGAUGE_INLINE float stepgauge_widened(uint16_t bfloat16)
+static inline STEPGAUGE_INLINE float stepgauge_widened(uint16_t bfloat16)
 {
     uint32_t bits = (uint32_t)bfloat16 << 16;
     float x;
@@ -36,7 +36,7 @@ static STEPGAUGE_INLINE float stepgauge_widened(uint16_t bfloat16)
 }
 
 /* Rounded to nearest, ties to even; NaN stays NaN. */
-static STEPGAUGE_INLINE uint16_t stepgauge_narrowed(float x)
+static inline STEPGAUGE_INLINE uint16_t stepgauge_narrowed(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);

@@ -128,11 +128,18 @@ def forms(context: Context) -> Finding:
     if not offered:
         raise NotApplicable("offers no other form")
     problems = [*context.problems(1, only=FORM_FOCI), *context.training_problems(count=FORMS_IN_TRAINING)]
+    problems += _alike(context)
     outcomes: list[Outcome] = []
     for form, value in offered:
         compared = _compare(context, problems, context.dtype, Variant((form, value))).outcomes
         outcomes += [_in_form(outcome, f"{form}={value}") for outcome in compared]
     return Finding(outcomes=outcomes)
+
+
+def _alike(context: Context) -> Iterator[Problem]:
+    """Problems over parameters that only their places tell apart, some of which have no gradient."""
+    for recipe in context.recipes(1, only={"gaps"}):
+        yield context.expanded(replace(recipe, shapes=recipe.shapes[:1] * len(recipe.shapes)))
 
 
 def _in_form(outcome: Outcome, form: str) -> Outcome:

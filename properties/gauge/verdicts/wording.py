@@ -141,7 +141,7 @@ def details(report: Record) -> list[Line]:
     if report.divergence:
         lines.append((Part(f"first {report.divergence}"),))
         lines += _at_defaults(report)
-        lines += _held(report)
+    lines += _held(report)
     if report.diagnosis:
         lines += _diagnosis(report.diagnosis)
     for name, refusal in report.coverage.get("left_out", {}).items():
@@ -174,7 +174,7 @@ def strays(found: AtDefaults) -> str:
 def _held(report: Record) -> Iterator[Line]:
     """The hyperparameters that a target does not offer, which may go by another name there; what it rounds."""
     held = [f"{name}={value}" for name, value in report.coverage.get("held", {}).items()]
-    extra = ", ".join(report.coverage["extra"])
+    extra = ", ".join(report.coverage.get("extra", []))
     if held:
         also = f"; if {extra} is one of these, say --rename OURS=THEIRS" if extra else ""
         yield (Part(f"it does not offer {', '.join(held)}: compared at that{also}", Style.REMARK),)
@@ -184,8 +184,7 @@ def _held(report: Record) -> Iterator[Line]:
 
 def _own(report: Record) -> Iterator[Line]:
     """What a target has beyond its rule, which nobody turned on or off."""
-    told = report.divergence and report.coverage.get("held")  # with a guess at what one may stand for
-    if (own := ", ".join(report.coverage.get("extra", []))) and not told:
+    if (own := ", ".join(report.coverage.get("extra", []))) and not report.coverage.get("held"):  # which names them
         yield (Part(f"left at its defaults, being none of the rule's: {own}", Style.REMARK),)
 
 
