@@ -41,6 +41,16 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     check = commands.add_parser("check", help="check optimizers against the rules they are named for")
+    _add_targets(check)
+    _add_questions(check)
+    add_reports(check, "report")
+    check.add_argument("--save", type=Path, metavar="DIR", help="save each divergence there, as data and as a script")
+    _add_processes(check)
+    check.set_defaults(command=run)
+
+
+def _add_targets(check: argparse.ArgumentParser) -> None:
+    """What is checked, against what, and how it is driven."""
     check.add_argument(
         "targets",
         nargs="*",
@@ -50,51 +60,35 @@ def add(commands: Any) -> None:
     )
     check.add_argument("--rule", metavar="NAME", help="the rule to compare with, or none (default: by the name)")
     check.add_argument("--dialect", default="auto", metavar="auto|NAME", help="the dialect to hold targets to")
-    check.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=assignment,
-        metavar="KEY=VALUE",
-        help="fix a hyperparameter of the rule, on both sides",
-    )
+    fix = "fix a hyperparameter of the rule, on both sides"
+    check.add_argument("--set", action="append", default=[], type=assignment, metavar="KEY=VALUE", help=fix)
     add_rename(check)
-    check.add_argument("--level", choices=LEVELS, default="standard", help="how many problems")
+    check.add_argument("--adapter", metavar="NAME", help="what kind of target it is (default: found out)")
+    built = "call this method of a torch optimizer once it is built, such as train of schedule-free ones"
+    check.add_argument("--after-build", default="", metavar="METHOD", help=built)
     check.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where torch targets run")
-    check.add_argument(
-        "--dtype",
-        choices=DTYPES,
-        default="",
-        help="the precision that decides (default: the finest that a target steps)",
-    )
+
+
+def _add_questions(check: argparse.ArgumentParser) -> None:
+    """How much is asked, and what counts."""
+    check.add_argument("--level", choices=LEVELS, default="standard", help="how many problems")
+    check.add_argument("--seed", type=natural, default=0, metavar="N", help="draw other problems")
+    finest = "the precision that decides (default: the finest that a target steps)"
+    check.add_argument("--dtype", choices=DTYPES, default="", help=finest)
     check.add_argument("--only", action="append", default=[], metavar="GLOB", help="run only the checks that match")
     check.add_argument("--skip", action="append", default=[], metavar="GLOB", help="leave out the checks that match")
     check.add_argument("--strict", action="store_true", help="exit 1 for any failed check, of whatever category")
-    check.add_argument("--seed", type=natural, default=0, metavar="N", help="draw other problems")
-    add_reports(check, "report")
-    check.add_argument("--save", type=Path, metavar="DIR", help="save each divergence there, as data and as a script")
-    check.add_argument(
-        "--no-diagnosis", dest="diagnosis", action="store_false", help="do not seek the cause of a divergence"
-    )
-    check.add_argument("--adapter", metavar="NAME", help="what kind of target it is (default: found out)")
-    check.add_argument(
-        "--after-build",
-        default="",
-        metavar="METHOD",
-        help="call this method of a torch optimizer once it is built, such as train of schedule-free ones",
-    )
-    check.add_argument(
-        "-j",
-        "--jobs",
-        type=natural,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="targets at once (default: %(default)s)",
-    )
-    check.add_argument(
-        "--timeout", type=float, metavar="S", default=3600.0, help="seconds for each target (default: %(default)g)"
-    )
-    check.set_defaults(command=run)
+    unsought = "do not seek the cause of a divergence"
+    check.add_argument("--no-diagnosis", dest="diagnosis", action="store_false", help=unsought)
+
+
+def _add_processes(check: argparse.ArgumentParser) -> None:
+    """How many at once, and for how long."""
+    cores = len(os.sched_getaffinity(0))
+    at_once = "targets at once (default: %(default)s)"
+    check.add_argument("-j", "--jobs", type=natural, default=cores, metavar="N", help=at_once)
+    patience = "seconds for each target (default: %(default)g)"
+    check.add_argument("--timeout", type=float, metavar="S", default=3600.0, help=patience)
 
 
 def run(chosen: argparse.Namespace) -> int:
