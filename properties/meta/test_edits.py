@@ -41,8 +41,10 @@ def test_a_rule_names_its_arguments_as_every_rule_does(rule: str, method: Callab
 
 def test_values_in_a_report_find_their_parameter() -> None:
     """By the array that a step of the model and that of its rule are both given."""
-    assert "params" in inspect.signature(driver.step).parameters, "diagnosis/search.py looks for `params` in a step"
-    assert "p" in inspect.signature(Rule.step).parameters, "diagnosis/search.py looks for `p` in a rule's step"
+    assert "params" in inspect.signature(driver.step).parameters, (
+        "diagnosis/observation.py looks for `params` in a step"
+    )
+    assert "p" in inspect.signature(Rule.step).parameters, "diagnosis/observation.py looks for `p` in a rule's step"
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -27,7 +27,14 @@ class Conduct(NamedTuple):
 
 def conducts_of(problem: Problem, moved: Sequence[str]) -> Iterator[Conduct]:
     """The kinds of conduct that a problem can show; `moved` are the hyperparameters that move in it or in others."""
-    for count in range(1, len(moved) + 1):
+    yield from _of_hyperparameters(problem, moved)
+    yield from _of_groups(problem)
+    yield from _of_gradients(problem)
+
+
+def _of_hyperparameters(problem: Problem, moved: Sequence[str]) -> Iterator[Conduct]:
+    """With those that move: a few are read once, or all, or all but one."""
+    for count in sorted({1, 2, len(moved) - 1, len(moved)} & set(range(1, len(moved) + 1))):
         for names in combinations(moved, count):
             yield _reads_once(*names)
     if len(set(problem.schedule)) > 1:
@@ -43,6 +50,16 @@ def conducts_of(problem: Problem, moved: Sequence[str]) -> Iterator[Conduct]:
             "lr as it was in the step before",
             lambda run: run.is_reference_on(_rescheduled(run.problem, lambda t: max(t - 1, 0))),
         )
+    if 0 in problem.schedule:
+        yield Conduct(
+            f"it is wrong where lr is 0, and right where it is {TINY_RATE:g}",
+            "lr = 0 moves nothing",
+            "lr = 0 is a case of its own",
+            _fails_at_zero_rate,
+        )
+
+
+def _of_groups(problem: Problem) -> Iterator[Conduct]:
     if len(problem.groups) > 1:
         for place, of in (("first", 0), ("last", -1)):
             yield Conduct(
@@ -51,6 +68,10 @@ def conducts_of(problem: Problem, moved: Sequence[str]) -> Iterator[Conduct]:
                 f"the hyperparameters of the {place} group",
                 partial(_steps_all_groups_as, of=of),
             )
+
+
+def _of_gradients(problem: Problem) -> Iterator[Conduct]:
+    """With those that are missing, and with the caller's tensors."""
     if any(g is None for grads in problem.gradients for g in grads):
         yield Conduct(
             "where there is no gradient, it steps again with the one before",
@@ -64,13 +85,6 @@ def conducts_of(problem: Problem, moved: Sequence[str]) -> Iterator[Conduct]:
             "the state is its own",
             "the state is the tensor that p.grad is",
             _keeps_the_gradient,
-        )
-    if 0 in problem.schedule:
-        yield Conduct(
-            f"it is wrong where lr is 0, and right where it is {TINY_RATE:g}",
-            "lr = 0 moves nothing",
-            "lr = 0 is a case of its own",
-            _fails_at_zero_rate,
         )
 
 
