@@ -178,7 +178,8 @@ def _held(report: Record) -> Iterator[Line]:
     if held:
         also = f"; if {extra} is one of these, say --rename OURS=THEIRS" if extra else ""
         yield (Part(f"it does not offer {', '.join(held)}: compared at that{also}", Style.REMARK),)
-    if rounded := ", ".join(report.coverage.get("rounded", [])):
+    rounded = ", ".join(report.coverage.get("rounded", []))
+    if rounded and report.verdict != Verdict.CONFORMS:  # whose message has it
         yield (Part(f"it rounds {rounded} to float32: compared at values that float32 has", Style.REMARK),)
 
 
