@@ -48,12 +48,16 @@ class KeywordNames:
         self.renames |= self.mapped
 
     def within(self, keys: Collection[str]) -> Self:
-        """The names among other keys, such as those of `param_groups`: theirs if they are there, ours, or a synonym."""
+        """The names among other keys, such as those of `param_groups`: theirs if they are there, ours, or a synonym.
+
+        A synonym only of what they rename: who says `betas` when it is made is given `betas` in a group.
+        """
         other = copy(self)
         there = set(keys)
         kept = {name for name in self.record.hyperparameter_names() if self.keywords(name) <= there}
         other.renames = {our: their for our, their in self.renames.items() if our.partition(".")[0] in kept}
-        synonyms = other._mapped(there)
+        renamed = {our.partition(".")[0] for our in self.renames}
+        synonyms = {our: their for our, their in other._mapped(there).items() if our.partition(".")[0] in renamed}
         found = kept | {our.partition(".")[0] for our in synonyms} | there
         lost = {our: their for our, their in self.renames.items() if our.partition(".")[0] not in found}
         other.renames |= synonyms | lost

@@ -16,9 +16,10 @@ OTHER_LOSS = 8.0  # added to a loss, whose gradient stays what it is
 
 @contract("contract/gradient-untouched")
 def gradient_untouched(bench: Bench) -> None:
-    """A step leaves p.grad as it was, with momentum or decay and without either, also where it maximizes."""
+    """A step leaves p.grad as it was, with momentum, decay and options or without, also where it maximizes."""
     momentum = {"momentum": 0.0, "nesterov": False}
-    for parts in product(({}, momentum), ({}, {"weight_decay": 0.0})):
+    options = {n: False for n, value in bench.context.example.items() if value is True}
+    for parts in product(({}, momentum), ({}, {"weight_decay": 0.0}), ({}, options)):
         off: dict[str, Any] = {n: v for part in parts for n, v in part.items() if n in bench.target.offers}
         plain = Bench(bench.context, **off)
         for other in (plain, *plain.upward()):

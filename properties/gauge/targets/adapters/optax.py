@@ -1,7 +1,8 @@
 """Gradient transformations: pairs `init(params)` and `update(grads, state, params)`, as optax has them (`optax:adam`).
 
-Numbers that a scheduler may move go through `optax.inject_hyperparams`; a transformation that has been configured
-already is stepped as it is. Everything runs in float64 where the arrays are.
+Numbers that move in a problem go through `optax.inject_hyperparams`, others do not: it hands them on as arrays, with
+which a transformation may compute in float32. One that has been configured already is stepped as it is. Everything runs
+in float64 where the arrays are.
 """
 
 from typing import Any
@@ -21,6 +22,7 @@ COMPILED_FROM = 40  # steps: compiling takes as long as about so many without
 
 class TransformationTarget(KeywordTarget):
     kind = "a gradient transformation"
+    moved: frozenset[str] = frozenset()  # hyperparameters that move in the problem at hand
 
     def _movable(self) -> frozenset[str]:
         return frozenset(n for n in self.offers if not self.record.is_switch(n))
@@ -28,6 +30,8 @@ class TransformationTarget(KeywordTarget):
     def run(self, problem: Problem, dtype: str | None = None) -> Array:
         import jax
 
+        moved = {change.name for change in problem.changes} | ({"lr"} if set(problem.schedule) != {1.0} else set())
+        self.moved = self.schedulable & moved
         with jax.enable_x64(True):
             return super().run(problem, dtype)
 
@@ -36,8 +40,8 @@ class TransformationTarget(KeywordTarget):
         import jax.numpy as jnp
         import optax
 
-        movable = {their for n in self.schedulable for their in self.names.keywords(n)}
-        moving = {n: v for n, v in keywords.items() if n in movable and isinstance(v, float)}
+        moved = {their for n in self.moved for their in self.names.keywords(n)}
+        moving = {n: v for n, v in keywords.items() if n in moved and isinstance(v, float)}
         made = optax.inject_hyperparams(self.factory, static_args=tuple(set(self.theirs.named) - moving.keys()))
         if not moving:
             made = self.factory
