@@ -37,7 +37,7 @@ class KFrog(Rule):
 
     same_as: ClassVar[Mapping[str, str]] = {"released": "published"}
     own_hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "y_momentum": Hyperparameter(FRACTION, (0.0, 0.63)),
+        "y_momentum": Hyperparameter(FRACTION, (0.0, 0.63), moves=False),  # at 0 no average need be kept
         "y_sample_size": HYPERPARAMETERS["sample_size"],
         "eps": replace(HYPERPARAMETERS["eps"], drawn=(0.04, 0.3)),
     }

@@ -255,7 +255,7 @@ def test_what_is_not_offered_may_have_another_name(strangers: str, capsys: pytes
     assert "if rate is one of these, say --rename OURS=THEIRS" in printed
     assert main([*arguments, "--rename", "lr=rate"]) == 0
     assert main(["check", f"{strangers}:StepsTwice(lr=0.1)", *arguments[2:], "--only", "trajectory/defaults"]) == 1
-    assert "it does not offer" not in capsys.readouterr().out  # lr is fixed by the user
+    assert "it does not offer lr" not in capsys.readouterr().out  # it is fixed by the user
 
 
 def test_other_targets_keep_their_verdicts(strangers: str, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ CORNERS = [
     (LateInForm, "sgd", "trajectory/forms", "quick"),
     (RateInForm, "sgd", "trajectory/forms", "quick"),
     (EpsDependsOnAmsgrad, "adam", "trajectory/defaults", "quick"),
-    (EpsDependsOnBetas, "adam", "trajectory/defaults", "standard"),
+    (EpsDependsOnBetas, "adam", "trajectory/defaults", "quick"),
 ]
 
 

@@ -39,10 +39,10 @@ class Overflows(torch.optim.SGD):
         for p in (p for group in self.param_groups for p in group["params"]):
             p.data.fill_(float("inf"))
 
-class RefusesMomentum(torch.optim.SGD):
+class RefusesRates(torch.optim.SGD):
     def __init__(self, params, lr=0.1, momentum=0.0):
-        if momentum:
-            raise ValueError("no momentum, please")
+        if lr != 0.1:
+            raise ValueError("no other rate, please")
         super().__init__(params, lr)
 '''
 Record = Callable[..., int]
@@ -125,7 +125,7 @@ def test_the_state_is_recorded_and_replayed(record: Record, tmp_path: Path) -> N
         (("Missing", "--rule", "sgd"), 3, "has no 'Missing'"),
         (("RaisesInThirdStep", "--rule", "sgd"), 3, "raises RuntimeError: boom, in step 3"),
         (("Overflows", "--rule", "sgd"), 3, "computes numbers that are not finite"),
-        (("RefusesMomentum", "--rule", "sgd"), 3, "ValueError: no momentum, please"),
+        (("RefusesRates", "--rule", "sgd"), 3, "ValueError: no other rate, please"),
     ],
 )
 def test_mistakes_get_one_sentence_and_no_file(

@@ -83,10 +83,9 @@ def defaults(context: Context) -> Finding:
 
 
 def _left_out(context: Context, kept: Collection[str]) -> Iterator[tuple[str, ...]]:
-    """What is not given while all else is: each, and from the standard level on each pair."""
+    """What is not given while all else is: each, and each pair with one whose default may depend on the other."""
     yield from combinations(kept, 1)
-    if context.options.level != "quick":
-        yield from combinations(kept, 2)
+    yield from (pair for pair in combinations(kept, 2) if context.target.tied.intersection(pair))
 
 
 def _without(context: Context, kept: Hyperparameters) -> Iterator[Outcome]:

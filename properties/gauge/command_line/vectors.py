@@ -136,12 +136,14 @@ def _export_problems(chosen: argparse.Namespace) -> list[Path]:
 def _record(chosen: argparse.Namespace) -> int:
     from stepgauge.properties.gauge.api import Asked
     from stepgauge.properties.gauge.vectors.format import write_all
-    from stepgauge.properties.gauge.vectors.record import record, source_of
+    from stepgauge.properties.gauge.vectors.record import record, refused_by, source_of
 
     try:
         require_new("--output", chosen.output)
         asked = Asked.of(chosen.target, chosen.rule)
-        cases = record(asked.built(Handling(dict(chosen.rename))), chosen.dialect, dict(chosen.set))
+        target = asked.built(Handling(dict(chosen.rename)))
+        cases = record(target, chosen.dialect, dict(chosen.set))
+        refused = refused_by(target, dict(chosen.set))
         source = source_of(chosen.target, asked.load())
         write_all(cases, source, chosen.output)
     except UsageError as error:
@@ -152,4 +154,6 @@ def _record(chosen: argparse.Namespace) -> int:
     release = f"{source['project']} {source['version']}" if "project" in source else chosen.target
     of = "without a rule" if asked.rule == "none" else f"of {asked.rule}"
     print(f"{chosen.output}: {len(cases)} cases {of}, recorded from {release}")
+    for name, how in refused.items():
+        print(f"not recorded with {name}, which it refuses: {how}")
     return ExitStatus.CONFORMS

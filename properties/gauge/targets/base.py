@@ -67,6 +67,7 @@ class Target(ABC):
         offers: the rule's hyperparameters that can be set on it.
         extra: keywords of its own, which stay at their defaults.
         defaults: its own default hyperparameters, where it has one, under the reference's names.
+        tied: hyperparameters whose default its signature does not tell, so that it may depend on others.
         pinned: hyperparameters that its specification fixes, under the reference's names.
         told: hyperparameters that it shows but nobody can set, with their values.
         schedulable: hyperparameters that can be changed between steps.
@@ -87,6 +88,7 @@ class Target(ABC):
     extra: tuple[str, ...] = ()
     defaults: Mapping[str, Any]
     pinned: Mapping[str, Any]
+    tied: frozenset[str] = frozenset()
     told: Mapping[str, Any] = MappingProxyType({})
     schedulable: frozenset[str] = frozenset()
     takes_maximize: bool = True

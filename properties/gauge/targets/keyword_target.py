@@ -64,6 +64,7 @@ class KeywordTarget(Target):
         self.names.require_whole(keywords)
         free = theirs.named.keys() - keywords.keys()
         self.offers = frozenset(n for n in self.names.shared if self.names.keywords(n) <= free)
+        self.tied = frozenset(n for n in self.offers if theirs.are_tied(self.names.keywords(n)))
         self.pinned = {
             n: self.names.value(n, keywords) for n in self.names.shared if self.names.keywords(n) <= keywords.keys()
         }

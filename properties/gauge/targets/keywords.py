@@ -38,6 +38,10 @@ class Keywords:
         )
         return cls({p.name: p for p in rest if p.kind in named}, is_open)
 
+    def are_tied(self, names: Iterable[str]) -> bool:
+        """Whether the default of any of `names` is None: what stands for it may depend on others."""
+        return any(name in self.named and self.named[name].default is None for name in names)
+
     def may_be_left_out(self, names: Iterable[str]) -> bool:
         """Whether all of `names` have a default; torch's `required` marks one that has none."""
         for name in names:

@@ -91,6 +91,7 @@ class TorchTarget(Target):
         if self.model and self.model not in self.theirs.named and not self.theirs.is_open:
             raise TargetError(f"takes no {self.model}, which {rule} needs; say --rename {MODEL}=THEIRS")
         self.offers = self._named()
+        self.tied = frozenset(n for n in self.offers if self.theirs.are_tied(self.names.keywords(n)))
         self.required: Mapping[str, Any] = self._required()
         self.names.require_whole(self.keywords)
         fixed = [n for n in self.names.shared if self.names.keywords(n) <= self.keywords.keys()]

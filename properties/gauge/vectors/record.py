@@ -75,6 +75,14 @@ def record(target: Target, dialect: str, chosen: Hyperparameters = MappingProxyT
     return [_recorded(target, name, problem, named) for name, problem in _problems(target.rule, context.fixed)]
 
 
+def refused_by(target: Target, chosen: Hyperparameters = MappingProxyType({})) -> Mapping[str, str]:
+    """The hyperparameters that the target refuses, and how, which are recorded at one value; nothing without a rule."""
+    if isinstance(target, RulelessTarget):
+        return {}
+    refused = Context(target, Options(set=chosen)).refused
+    return {name: how for name, how in refused.items() if name in target.offers}
+
+
 def _without_rule(context: MetamorphicContext) -> Iterator[Case]:
     """A case for every kind of gradient, at the target's defaults and with its switches on; and under a schedule."""
     if context.obstacle:

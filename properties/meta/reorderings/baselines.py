@@ -182,6 +182,8 @@ class SGDAverage(SGDPort):
 class SGDDampenedStep(SGDPort):
     """Accumulates undampened gradients and dampens the step, where dampening is below 1."""
 
+    only_with_constants = True
+
     def begin(self, state: State, d: Tensor, group: Group) -> None:
         state["momentum_buffer"] = d / self.part(group)
 
@@ -745,6 +747,8 @@ class RMSpropRootState(RMSpropPort):
 
 class RMSpropSums(RMSpropPort):
     """Stores sums in place of averages, and multiplies them by 1 - alpha and its root."""
+
+    only_with_constants = True
 
     def averages(self, state: State, d: Tensor, group: Group) -> None:
         state["square_avg"].mul_(group["alpha"]).addcmul_(d, d)

@@ -293,6 +293,8 @@ class SGD_CLogarithmicKeys(LogarithmicKeys, Pairs, SGD_CPort):
 class SGD_CAgedKeys(AgedKeys, RunningMean, SGD_CPort):
     """Keeps norms undecayed beside their age, and takes the mean step by step."""
 
+    only_with_constants = True
+
 
 class SGD_CSortedBuffer(SortedBuffer, SGD_CPort):
     """Keeps the buffer sorted by its keys."""
@@ -386,6 +388,8 @@ class Adam_CSlots(Slots, Adam_CPort):
 
 class Adam_CAgedKeys(AgedKeys, Pairs, Adam_CPort):
     """Keeps norms undecayed beside their age, and adds the stored gradients in pairs."""
+
+    only_with_constants = True
 
 
 class Adam_CHeapBuffer(HeapBuffer, AdamRootState, Adam_CPort):

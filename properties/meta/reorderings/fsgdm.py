@@ -21,6 +21,8 @@ from stepgauge.properties.meta.reorderings.common import (
 class FSGDMOuterGain(FSGDMPort):
     """Keeps the buffer without v and multiplies the step by it."""
 
+    only_with_constants = True
+
     def gain(self, u: float, group: Group) -> float:
         return 1.0
 
@@ -30,6 +32,8 @@ class FSGDMOuterGain(FSGDMPort):
 
 class FSGDMCountedStage(FSGDMPort):
     """Counts the stage up, carrying the remainder from step to step in whole numbers."""
+
+    only_with_constants = True
 
     def stage(self, t: int, group: Group) -> int:
         k, rest = group.get("stage", (0, 0))
