@@ -107,12 +107,17 @@ class Reference:
         )
         return Envelope(decisions, centre, arrays, scalars), swayed
 
-    def continuations(self, dtype: str) -> list[tuple[Decision, ...]]:
-        """The sequences of decisions that rounding in this dtype can lead to."""
+    def continuations(self, dtype: str, nominal: tuple[Decision, ...]) -> list[tuple[Decision, ...]]:
+        """The sequences of decisions that rounding in this dtype can lead to, the nominal one first.
+
+        Side by side, runs follow that; those that would decide otherwise are run again by themselves.
+        """
         amplitude = FACTOR * ROUNDOFF[dtype]
-        seen = [self._decided(SILENT)]
-        seen += [self._decided(Run(seed, amplitude, amplitude)) for seed in range(1, ARRAY_RUNS + 1)]
-        return list(dict.fromkeys(seen))
+        runs = [Run(seed, amplitude, amplitude) for seed in range(1, ARRAY_RUNS + 1)]
+        together = self.side_by_side and self.side_by_side.trajectories(self.problem, runs, nominal)
+        if self.side_by_side and together:
+            runs = [run for run, parts in zip(runs, self.side_by_side.arithmetic.parting, strict=True) if parts]
+        return list(dict.fromkeys([nominal, *map(self._decided, runs)]))
 
     def _decided(self, run: Run) -> tuple[Decision, ...]:
         self.run(run)
@@ -135,7 +140,7 @@ def every_continuation(reference: Reference, nominal: Envelope, swayed: bool, dt
     """The nominal envelope, and those of the other continuations if rounding can sway a decision."""
     found = [nominal]
     if swayed:
-        for decisions in reference.continuations(dtype):
+        for decisions in reference.continuations(dtype, nominal.decisions):
             if decisions != nominal.decisions:
                 other, _ = reference.envelope(follow=decisions)
                 if not _negligible(other, nominal, dtype):

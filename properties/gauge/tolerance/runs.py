@@ -186,12 +186,13 @@ def call(function: Any, *arguments: Any, **options: Any) -> Any:
 
 
 class ArithmeticOfRuns(Arithmetic):
-    """What the text calls when its runs go side by side."""
+    """What the text calls when its runs go side by side; `parting` tells which of them would decide otherwise."""
 
     def start(self, runs: Sequence[Run], follow: Sequence[Decision]) -> None:
         """Start runs that follow the decisions of an earlier one."""
         self.begin(Run(), follow)
         self.count = len(runs)
+        self.parting = np.zeros(self.count, dtype=bool)
         self.arrays, self.scalars = noise_of(runs)
 
     def blur(self, x: Any) -> Any:
@@ -233,7 +234,7 @@ class ArithmeticOfRuns(Arithmetic):
         taken = self._followed(place).outcome
         assert isinstance(taken, bytes)
         flags = np.frombuffer(taken, dtype=bool).reshape(outcome.shape)
-        self.swayed |= bool(np.any(outcome.values != flags))
+        self._part(outcome.values != flags)
         return flags if flags.ndim else any(taken)
 
     def argmin(self, x: Any) -> int:
@@ -241,7 +242,7 @@ class ArithmeticOfRuns(Arithmetic):
             return super().argmin(x)
         taken = self._followed("np.argmin").outcome
         assert isinstance(taken, int)
-        self.swayed |= bool(np.any(np.argmin(x.values, axis=1) != taken))
+        self._part(np.argmin(x.values, axis=1) != taken)
         return taken
 
     def sign(self, x: Any) -> Any:
@@ -249,8 +250,13 @@ class ArithmeticOfRuns(Arithmetic):
             return super().sign(x)
         own = np.sign(x.values)
         taken = np.reshape(np.array(self._followed("np.sign").outcome, own.dtype), x.shape)
-        self.swayed |= bool(np.any(np.nan_to_num(own) != taken))
+        self._part(np.nan_to_num(own) != taken)
         return Runs(np.where(np.isnan(own), own, taken))
+
+    def _part(self, otherwise: Array) -> None:
+        """Note the runs that decide otherwise than the one that they follow; the first axis is theirs."""
+        self.parting |= otherwise.reshape(self.count, -1).any(axis=1)
+        self.swayed = bool(self.parting.any())
 
     def _followed(self, place: str) -> Decision:
         if self.follow is None or len(self.decisions) >= len(self.follow):
