@@ -52,7 +52,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def own_layers() -> Iterator[tuple[str, str]]:
-    """(rule, target) for the reference, the core and the bindings, as far as they are there."""
+    """(rule, target) for the reference, the core and the bindings, as far as they are there.
+
+    Rule by rule, so that the process which tests one layer has the problems of the next.
+    """
     from stepgauge import core
 
     layers: list[tuple[str, Any]] = [("reference", RULES), ("core", core.RULES)]
@@ -62,9 +65,10 @@ def own_layers() -> Iterator[tuple[str, str]]:
         pass
     else:
         layers.append(("torch_bind", torch_bind.RULES))
-    for layer, rules in layers:
-        for rule, factory in rules.items():
-            yield rule, f"stepgauge.{layer}:{factory.__name__}"
+    for rule in RULES:
+        for layer, rules in layers:
+            if rule in rules:
+                yield rule, f"stepgauge.{layer}:{rules[rule].__name__}"
 
 
 def _targets(config: pytest.Config) -> list[tuple[str, str]]:
@@ -103,14 +107,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     load_checks()
     pairs = [
-        pytest.param(target, check, id=f"{target.name}-{check.id}")
+        (target, check)
         for target in targets
         if not target.name.startswith("stepgauge.reference:")  # it would be compared with itself
         for check in CHECKS.values()
         if (check.category is not Category.LAW or target.rule == NO_RULE)
         and check.applies(target)  # else a test of its own
     ]
-    metafunc.parametrize(("target", "check"), pairs)
+    order = [*rules]
+    pairs.sort(key=lambda pair: (order.index(pair[0].rule), pair[1].id))  # each check for all layers of a rule
+    named = [pytest.param(target, check, id=f"{target.name}-{check.id}") for target, check in pairs]
+    metafunc.parametrize(("target", "check"), named)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -170,6 +170,13 @@ class NegatesWhatItTakesWhole(SGDPort):
         super().update(p, g, group)
 
 
+class DecaysTheGradient(AdamPort):
+    """Adds the decay to the caller's gradient where amsgrad is off."""
+
+    def decayed(self, p: Tensor, g: Tensor, group: Any) -> Tensor:
+        return super().decayed(p, g, group) if group["amsgrad"] else g.add_(p, alpha=group["weight_decay"])
+
+
 class OwnCounter(AdamPort):
     """Counts under another name."""
 
@@ -262,6 +269,7 @@ class FirstDecayForAllOnResume(SGDPort):
     ("optimizer", "rule", "check"),
     [
         (NegatesWhatItTakesWhole, "sgd", "contract/gradient-untouched"),
+        (DecaysTheGradient, "adam", "contract/gradient-untouched"),
         (CountsInTheParametersDtype, "adam", "contract/bfloat16"),
         (CountsInBytes, "adam", "contract/late-steps"),
         (CountsInShorts, "adam", "contract/late-steps"),
@@ -459,6 +467,23 @@ def test_names_in_the_groups_may_be_others_than_in_the_constructor() -> None:
     report = _report(KerasNamesInside, "adam")
     assert report.verdict == "conforms", str(report)
     assert report.coverage["not_offered"] == ["amsgrad"]
+
+
+class SplitsBetasInside(AdamPort):
+    """Its groups hold the betas under names of their own, and what is given in a group under betas is not read."""
+
+    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), **more: Any) -> None:
+        super().__init__(params, lr, betas, **more)
+        for group in self.param_groups:
+            group |= {"beta1": betas[0], "beta2": betas[1]}
+
+    def update(self, p: Tensor, g: Tensor, group: Any) -> None:
+        super().update(p, g, {**group, "betas": (group["beta1"], group["beta2"])})
+
+
+def test_what_a_constructor_calls_betas_is_given_as_betas_in_a_group() -> None:
+    report = _report(SplitsBetasInside, "adam")
+    assert report.verdict == "diverges", str(report)
 
 
 class RateInATensor(torch.optim.AdamW):

@@ -44,6 +44,12 @@ class RefusesRates(torch.optim.SGD):
         if lr != 0.1:
             raise ValueError("no other rate, please")
         super().__init__(params, lr)
+
+class RefusesMomentum(torch.optim.SGD):
+    def __init__(self, params, lr=0.1, momentum=0.0):
+        if momentum:
+            raise ValueError("no momentum, please")
+        super().__init__(params, lr)
 '''
 Record = Callable[..., int]
 
@@ -142,6 +148,12 @@ def test_mistakes_get_one_sentence_and_no_file(
     assert printed.err.count("\n") == 1
     assert printed.out == ""
     assert not (tmp_path / "recorded.json").exists()
+
+
+def test_what_is_refused_is_not_recorded_and_said(record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    assert record("RefusesMomentum", "--rule", "sgd") == 0
+    refused = "not recorded with momentum, which it refuses: cannot be built: ValueError: no momentum, please"
+    assert refused in capsys.readouterr().out
 
 
 def test_a_file_that_is_there_is_kept(record: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

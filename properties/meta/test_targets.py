@@ -291,6 +291,14 @@ def test_transformations_conform(tmp_path: Path) -> None:
     assert not [c for c in configured["checks"] if c["category"] == "trajectory" and c["status"] in ("fail", "error")]
 
 
+def test_numbers_that_do_not_move_are_handed_on_as_numbers(tmp_path: Path) -> None:
+    """As arrays they would be in float32: 1 - decay of such an array is not what the rule computes."""
+    _require("optax")
+    (report,) = _checked("optax:rmsprop", "--only", "trajectory/float32", folder=tmp_path)
+    (check,) = report["checks"]
+    assert check["status"] == "pass", check
+
+
 def test_keras_conforms_to_its_own_dialect(tmp_path: Path) -> None:
     _require("keras")
     assert _conform("keras.optimizers:SGD", folder=tmp_path) == [("conforms", "keras")]
