@@ -225,11 +225,13 @@ class Context:
     ) -> Outcome:
         """What comes of a problem beside all dialects or some.
 
-        A target that rounds what it is given to float32 computes with such scalars, whatever its arrays are in.
+        One that keeps a hyperparameter in a float32 tensor computes with such scalars, whatever its arrays are in.
         """
         target = self.target if variant == PLAIN else self.target.varied(variant)
         return replace(
-            compare(target, problem, dtype, dialects or self.dialects, "float32" if self.rounded else dtype),
+            compare(
+                target, problem, dtype, dialects or self.dialects, "float32" if self.target.single_scalars else dtype
+            ),
             variant=variant,
         )
 
@@ -242,7 +244,7 @@ class Context:
 
     def allowance(self, problem: Problem) -> Array:
         """How far rounding may move a legal trajectory of this problem, shape (steps, size)."""
-        return allowance(problem, self.dtype, scalars="float32" if self.rounded else "float64")
+        return allowance(problem, self.dtype, scalars="float32" if self.target.single_scalars else "float64")
 
     def pools(self, problem: Problem) -> bool:
         """Whether the step of a parameter may depend on the gradients of others."""

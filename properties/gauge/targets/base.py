@@ -77,6 +77,7 @@ class Target(ABC):
         takes_schedule: whether lr may move between steps.
         supports: what can be asked of it beside stepping.
         forms: keywords that choose another implementation of the same rule, which must compute the same.
+        single_scalars: whether it shows a hyperparameter in a float32 tensor, and so computes with it in float32.
         foreign: whether it may follow the conventions of other frameworks than torch, the rule's foreign dialects.
         names: what it calls the hyperparameters, if it has names of its own.
         dtype: the precision in which it is run if no other is named.
@@ -97,6 +98,7 @@ class Target(ABC):
     takes_schedule: bool = True
     supports: frozenset[Support] = frozenset()
     forms: tuple[str, ...] = ()
+    single_scalars: bool = False
     foreign: bool = False
     names: KeywordNames | None = None
     dtype: Dtype = "float64"

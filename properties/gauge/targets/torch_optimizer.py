@@ -126,6 +126,8 @@ class TorchTarget(Target):
         self.group_names = self.names.within(group)
         self.schedulable = frozenset(n for n in self.names.shared if self.group_names.keywords(n) <= group.keys())
         self.takes_schedule = "lr" in self.schedulable
+        held = [group[their] for n in self.schedulable for their in self.group_names.keywords(n)]
+        self.single_scalars = any(isinstance(x, torch.Tensor) and x.dtype == torch.float32 for x in held)
         known = {**{n: p.default for n, p in self.theirs.named.items()}, **group}
         told = {n: _plain_items(self._value(n, known)) for n in self.schedulable | self.offers}
         self.defaults = {n: told[n] for n in self.offers - self.required.keys()}
