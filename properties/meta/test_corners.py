@@ -8,22 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from stepgauge.properties.gauge.api import check_optimizer
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Options
 from stepgauge.properties.gauge.command_line.main import main
 from stepgauge.properties.gauge.problems.training import movable
 from stepgauge.properties.gauge.targets.numpy_rule import RuleTarget
-from stepgauge.properties.gauge.verdicts.report import Report
 from stepgauge.properties.meta.misreadings.baselines import AdamPort, PlainPort, RMSpropPort, SGDPort
+from stepgauge.properties.meta.test_false_conformance import report_of
 from stepgauge.reference import RULES
-
-DECIDING = "trajectory/*,law/*,contract/*"
-
-
-def _report(optimizer: Callable[..., Any], rule: str, only: str = DECIDING, **options: Any) -> Report:
-    options = {"level": "quick", "diagnosis": False, **options}
-    return check_optimizer(optimizer, rule, only=only, **options)
 
 
 def _first(port: Any, group: Any, *names: str) -> Any:
@@ -43,24 +35,13 @@ def test_whatever_may_move_moves_in_some_problem(rule: str) -> None:
     assert set(movable(rule)) - moved <= {"sample_size", "y_sample_size"}
 
 
-class AlphaOfTheFirstStep(RMSpropPort):
-    def update(self, p: Tensor, g: Tensor, group: Any) -> None:
-        super().update(p, g, _first(self, group, "alpha"))
+def _as_at_first(port: type, name: str) -> type:
+    """The port with a hyperparameter as it was in the first step of each group."""
 
+    def update(self: Any, p: Tensor, g: Tensor, group: Any) -> None:
+        port.update(self, p, g, _first(self, group, name))  # type: ignore[attr-defined]  # every port has it
 
-class DampeningOfTheFirstStep(SGDPort):
-    def update(self, p: Tensor, g: Tensor, group: Any) -> None:
-        super().update(p, g, _first(self, group, "dampening"))
-
-
-class NesterovOfTheFirstStep(SGDPort):
-    def update(self, p: Tensor, g: Tensor, group: Any) -> None:
-        super().update(p, g, _first(self, group, "nesterov"))
-
-
-class AmsgradOfTheFirstStep(AdamPort):
-    def update(self, p: Tensor, g: Tensor, group: Any) -> None:
-        super().update(p, g, _first(self, group, "amsgrad"))
+    return type(f"{name.capitalize()}OfTheFirstStep", (port,), {"update": update})
 
 
 # --- sizes, forms, defaults ------------------------------------------------------------------------------------------
@@ -123,10 +104,10 @@ class EpsDependsOnBetas(AdamPort):
 
 
 CORNERS = [
-    (AlphaOfTheFirstStep, "rmsprop", "trajectory/training", "quick"),
-    (DampeningOfTheFirstStep, "sgd", "trajectory/training", "quick"),
-    (NesterovOfTheFirstStep, "sgd", "trajectory/training", "quick"),
-    (AmsgradOfTheFirstStep, "adam", "trajectory/training", "quick"),
+    (_as_at_first(RMSpropPort, "alpha"), "rmsprop", "trajectory/training", "quick"),
+    (_as_at_first(SGDPort, "dampening"), "sgd", "trajectory/training", "quick"),
+    (_as_at_first(SGDPort, "nesterov"), "sgd", "trajectory/training", "quick"),
+    (_as_at_first(AdamPort, "amsgrad"), "adam", "trajectory/training", "quick"),
     (LeavesTheTail, "sgd", "trajectory/large", "standard"),
     (LargeUndampened, "sgd", "trajectory/large", "quick"),
     (LateInForm, "sgd", "trajectory/forms", "quick"),
@@ -138,14 +119,14 @@ CORNERS = [
 
 @pytest.mark.parametrize(("optimizer", "rule", "check", "level"), CORNERS)
 def test_it_diverges_in_its_corner(optimizer: Callable[..., Any], rule: str, check: str, level: str) -> None:
-    report = _report(optimizer, rule, only=check, level=level)
+    report = report_of(optimizer, rule, only=check, level=level)
     assert report.verdict == "diverges", str(report)
-    others = _report(optimizer, rule, only="trajectory/float64,trajectory/float32,law/*")
+    others = report_of(optimizer, rule, only="trajectory/float64,trajectory/float32,law/*")
     assert not others.failures(deciding=True), "another question sees it, too: this one shows nothing"
 
 
 def test_a_form_is_examined_for_its_cause_as_it_was_driven() -> None:
-    report = _report(RateInForm, "sgd", only="trajectory/forms", diagnosis=True)
+    report = report_of(RateInForm, "sgd", only="trajectory/forms", diagnosis=True)
     assert "another thing each time" not in str(report)
     assert report.smallest is not None
     assert report.smallest.variant.form == ("foreach", True)
@@ -282,15 +263,15 @@ class FirstDecayForAllOnResume(SGDPort):
     ],
 )
 def test_a_promise_broken_in_a_corner_is_a_divergence(optimizer: Callable[..., Any], rule: str, check: str) -> None:
-    report = _report(optimizer, rule, only="contract/*")
+    report = report_of(optimizer, rule, only="contract/*")
     assert report.verdict == "diverges", str(report)
     assert check in report.message
 
 
 def test_a_counter_of_any_shape_is_one() -> None:
-    report = _report(CountsByElement, "adam")
+    report = report_of(CountsByElement, "adam")
     assert report.verdict == "conforms", str(report)
-    (late,) = _report(CountsByElement, "adam", only="contract/late-steps").results
+    (late,) = report_of(CountsByElement, "adam", only="contract/late-steps").results
     assert late.status == "pass", late.message
 
 
@@ -316,7 +297,7 @@ class TracesTheFirstRate(SGDPort):
 
 @pytest.mark.parametrize("optimizer", [TracesTheFirstDecay, TracesTheFirstRate])
 def test_compiled_groups_keep_what_is_theirs(optimizer: Callable[..., Any]) -> None:
-    report = _report(optimizer, "sgd", only="contract/compiled", level="standard")
+    report = report_of(optimizer, "sgd", only="contract/compiled", level="standard")
     assert report.message == "breaks contract/compiled", str(report)
 
 
@@ -347,7 +328,7 @@ class ClosureAfterwards(SGDPort):
     ("optimizer", "check"), [(BetasOfTheConstructor, "law/moved-options"), (ClosureAfterwards, "contract/closure")]
 )
 def test_without_a_rule_it_diverges_in_its_corner(optimizer: Callable[..., Any], check: str) -> None:
-    report = _report(optimizer, "none")
+    report = report_of(optimizer, "none")
     assert report.verdict == "diverges", str(report)
     assert check in str(report)
 
@@ -369,7 +350,7 @@ class StepsByTheLoss(SGDPort):
 
 
 def test_a_step_may_look_at_the_loss() -> None:
-    (closure,) = _report(StepsByTheLoss, "none", only="contract/closure").results
+    (closure,) = report_of(StepsByTheLoss, "none", only="contract/closure").results
     assert (closure.status, closure.message) == ("not-applicable", "how it steps depends on the loss")
 
 
@@ -407,7 +388,7 @@ class WantsAllGradients(SGDPort):
 )
 @pytest.mark.parametrize("level", ["quick", "standard"])
 def test_what_is_refused_is_left_out_and_said(optimizer: Callable[..., Any], refused: str, level: str) -> None:
-    report = _report(optimizer, "sgd", level=level)
+    report = report_of(optimizer, "sgd", level=level)
     assert report.verdict == "conforms", str(report)
     assert f"not asked with {refused}" in str(report)
 
@@ -421,7 +402,7 @@ class WrongAndRefusesDecay(RefusesDecay):
 
 
 def test_a_refusal_excuses_nothing_else() -> None:
-    report = _report(WrongAndRefusesDecay, "sgd")
+    report = report_of(WrongAndRefusesDecay, "sgd")
     assert report.verdict == "diverges", str(report)
 
 
@@ -435,7 +416,7 @@ class OneEps(AdamPort):
 
 
 def test_what_can_have_one_value_only_is_not_established() -> None:
-    report = _report(OneEps, "adam")
+    report = report_of(OneEps, "adam")
     assert report.verdict == "not-established", str(report)
     assert "conforms at its defaults only: eps=1e-08 cannot be set" in report.message
 
@@ -464,7 +445,7 @@ class KerasNamesInside(PlainPort):
 
 
 def test_names_in_the_groups_may_be_others_than_in_the_constructor() -> None:
-    report = _report(KerasNamesInside, "adam")
+    report = report_of(KerasNamesInside, "adam")
     assert report.verdict == "conforms", str(report)
     assert report.coverage["not_offered"] == ["amsgrad"]
 
@@ -482,7 +463,7 @@ class SplitsBetasInside(AdamPort):
 
 
 def test_what_a_constructor_calls_betas_is_given_as_betas_in_a_group() -> None:
-    report = _report(SplitsBetasInside, "adam")
+    report = report_of(SplitsBetasInside, "adam")
     assert report.verdict == "diverges", str(report)
 
 
@@ -501,10 +482,10 @@ class WrongRateInATensor(RateInATensor):
 
 
 def test_a_rate_in_float32_is_no_divergence() -> None:
-    report = _report(RateInATensor, "adamw", only="trajectory/*,law/*")
+    report = report_of(RateInATensor, "adamw", only="trajectory/*,law/*")
     assert not report.failures(deciding=True), str(report)
-    assert "lr is rounded to float32" in str(_report(RateInATensor, "adamw"))
-    assert _report(WrongRateInATensor, "adamw").verdict == "diverges"
+    assert "lr is rounded to float32" in str(report_of(RateInATensor, "adamw"))
+    assert report_of(WrongRateInATensor, "adamw").verdict == "diverges"
 
 
 class NothingToSet(PlainPort):
@@ -521,7 +502,7 @@ class NothingToSet(PlainPort):
 
 
 def test_without_anything_to_set_it_conforms_at_its_defaults_only() -> None:
-    report = _report(NothingToSet, "lion", set={"lr": 1e-4})
+    report = report_of(NothingToSet, "lion", set={"lr": 1e-4})
     assert report.verdict == "not-established", str(report)
     assert "conforms at its defaults only: betas=(0.9, 0.99) cannot be set" in report.message
 
@@ -534,7 +515,7 @@ class MultiTensor(SGDPort):
 
 
 def test_what_is_left_at_its_default_is_said() -> None:
-    assert "multi_tensor" in str(_report(MultiTensor, "sgd"))
+    assert "multi_tensor" in str(report_of(MultiTensor, "sgd"))
 
 
 # --- interrupts ------------------------------------------------------------------------------------------------------

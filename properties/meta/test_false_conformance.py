@@ -14,8 +14,8 @@ from stepgauge.properties.meta.misreadings.baselines import AdamPort
 DECIDING = "trajectory/*,law/*,contract/*"
 
 
-def _report(optimizer: Callable[..., Any], rule: str = "sgd", only: str = DECIDING, **options: Any) -> Report:
-    return check_optimizer(optimizer, rule, level="quick", only=only, diagnosis=False, **options)
+def report_of(optimizer: Callable[..., Any], rule: str = "sgd", only: str = DECIDING, **options: Any) -> Report:
+    return check_optimizer(optimizer, rule, only=only, **{"level": "quick", "diagnosis": False, **options})
 
 
 class Sgd(torch.optim.SGD):
@@ -52,7 +52,7 @@ def made_with_keywords(params: Any, **keywords: Any) -> torch.optim.Optimizer:
 
 @pytest.mark.parametrize("optimizer", [PassesKeywordsOn, PassesEverythingOn, made_with_keywords])
 def test_keywords_that_are_passed_on_are_found_in_the_groups(optimizer: Callable[..., Any]) -> None:
-    report = _report(optimizer, "adamw")
+    report = report_of(optimizer, "adamw")
     assert report.verdict == "conforms", str(report)
     assert report.coverage["not_offered"] == []
 
@@ -78,7 +78,7 @@ class WrongBehindKeywords(PassesKeywordsOn):
 
 
 def test_what_is_wrong_away_from_the_defaults_diverges() -> None:
-    assert _report(WrongBehindKeywords, "adamw").verdict == "diverges"
+    assert report_of(WrongBehindKeywords, "adamw").verdict == "diverges"
 
 
 def made_from_settings(params: Any, settings: Any = None) -> torch.optim.Optimizer:
@@ -87,7 +87,7 @@ def made_from_settings(params: Any, settings: Any = None) -> torch.optim.Optimiz
 
 
 def test_nothing_varied_is_nothing_established() -> None:
-    report = _report(made_from_settings, "adam")
+    report = report_of(made_from_settings, "adam")
     assert report.verdict == "not-established"
     assert report.message.startswith("conforms at its defaults only: lr=0.01, betas=(0.9, 0.999), eps=1e-08 cannot be")
     assert "if settings is one of these, say --rename" in report.message
@@ -95,7 +95,7 @@ def test_nothing_varied_is_nothing_established() -> None:
 
 def test_what_is_fixed_on_purpose_narrows_the_verdict_and_is_said_beside_it() -> None:
     chosen = {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8}
-    report = _report(made_from_settings, "adam", set=chosen)
+    report = report_of(made_from_settings, "adam", set=chosen)
     assert report.verdict == "conforms", str(report)
     assert report.to_dict()["coverage"]["set"] == chosen
     assert "conforms+" in str(report)
@@ -111,7 +111,7 @@ class OtherNames(torch.optim.Adam):
 
 def test_names_are_found_in_the_constructor_and_in_the_groups() -> None:
     names = {"lr": "rate", "betas.0": "b1", "betas.1": "b2", "weight_decay": "decay"}
-    report = _report(OtherNames, "adam", rename=names, set={"eps": 1e-8})
+    report = report_of(OtherNames, "adam", rename=names, set={"eps": 1e-8})
     assert report.verdict == "conforms", str(report)
 
 
@@ -131,7 +131,7 @@ class LacksAmsgrad(torch.optim.Adam):
 
 
 def test_a_refused_option_is_left_out_and_said() -> None:
-    report = _report(LacksAmsgrad, "adam")
+    report = report_of(LacksAmsgrad, "adam")
     assert report.verdict == "conforms", str(report)
     assert "not asked with amsgrad, which it refuses: cannot be built: NotImplementedError: no amsgrad" in str(report)
 
@@ -242,15 +242,15 @@ class OtherForm(torch.optim.SGD):
     ],
 )
 def test_it_diverges_where_only_this_question_looks(optimizer: Callable[..., Any], check: str) -> None:
-    report = _report(optimizer)
+    report = report_of(optimizer)
     assert report.verdict == "diverges"
     assert check in {r.id for r in report.failures(deciding=True)}
-    others = _report(optimizer, only="trajectory/float64,trajectory/float32,law/*")
+    others = report_of(optimizer, only="trajectory/float64,trajectory/float32,law/*")
     assert not others.failures(deciding=True), "another question sees it, too: this one shows nothing"
 
 
 def test_a_gradient_that_is_negated_in_place_is_noticed() -> None:
-    (failure,) = _report(NegatesTheGradient, only="contract/gradient-untouched").failures(deciding=False)
+    (failure,) = report_of(NegatesTheGradient, only="contract/gradient-untouched").failures(deciding=False)
     assert failure.message.startswith("writes into p.grad")
 
 
@@ -349,14 +349,14 @@ class FirstDtypeForAll(Sgd):
 def test_a_promise_broken_in_numbers_is_a_divergence(
     optimizer: Callable[..., Any], rule: str, check: str, with_rule: bool
 ) -> None:
-    report = _report(optimizer, rule if with_rule else "none", only="*")
+    report = report_of(optimizer, rule if with_rule else "none", only="*")
     assert report.verdict == "diverges", str(report)
     assert check in report.message
 
 
 def test_torch_itself_breaks_none_of_these() -> None:
     for optimizer, rule in ((Sgd, "sgd"), (torch.optim.AdamW, "adamw")):
-        report = _report(optimizer, rule)
+        report = report_of(optimizer, rule)
         assert report.verdict == "conforms", str(report)
 
 
@@ -401,7 +401,7 @@ class RateOfTheConstructor(Sgd):
     [(LastRateForAll, "law/groups"), (SharesByShape, "law/equal-shapes"), (RateOfTheConstructor, "law/schedule")],
 )
 def test_without_a_rule_it_breaks_a_law(optimizer: Callable[..., Any], law: str) -> None:
-    report = _report(optimizer, "none", only="*")
+    report = report_of(optimizer, "none", only="*")
     assert report.verdict == "diverges", str(report)
     assert law in report.message
 
@@ -454,7 +454,7 @@ class SignOfFadingMomentum(torch.optim.Optimizer):
     ],
 )
 def test_without_a_rule_it_breaks_a_law_of_more_than_rates(optimizer: Callable[..., Any], law: str) -> None:
-    assert law in _report(optimizer, "none", only="*").message
+    assert law in report_of(optimizer, "none", only="*").message
 
 
 # --- traps ---------------------------------------------------------------------------------------------------------
@@ -476,7 +476,7 @@ class LeavesWhenMade(Sgd):
 
 
 def test_what_a_target_prints_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _report(Prints, only="trajectory/defaults").verdict != "error"
+    assert report_of(Prints, only="trajectory/defaults").verdict != "error"
     assert "a step" not in capsys.readouterr().out
 
 
@@ -567,7 +567,7 @@ def test_an_option_that_does_nothing_is_named(optimizer: Callable[..., Any], sai
 
 def test_without_a_rule_an_option_that_changes_no_step_is_reported() -> None:
     for optimizer, idle in ((IgnoresNesterov, ["nesterov is accepted and changes none of 12 steps"]), (Sgd, [])):
-        report = _report(optimizer, "none", only="*")
+        report = report_of(optimizer, "none", only="*")
         assert report.verdict == "conforms", str(report)
         assert [r.message for r in report.failures(deciding=False) if r.id == "interface/options"] == idle
 
@@ -583,7 +583,7 @@ class CountsInInt16(AdamPort):
 
 
 def test_a_counter_that_starts_again_late_is_noticed() -> None:
-    wrong, right = (_report(port, "adam", only="contract/late-steps") for port in (CountsInInt16, torch.optim.Adam))
+    wrong, right = (report_of(port, "adam", only="contract/late-steps") for port in (CountsInInt16, torch.optim.Adam))
     assert wrong.verdict == "diverges"
     assert "from step 16777216 on, it is off by" in str(wrong)
     assert [r.status for r in right.results] == ["pass"], str(right)
