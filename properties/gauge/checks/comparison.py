@@ -89,10 +89,10 @@ class Outcome:
         return self.failure is None and self.refusal is None and dialect not in self.divergences
 
 
-def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str], scalars: str = "") -> Outcome:
+def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str]) -> Outcome:
     """Drive the target through the problem and compare it with every dialect.
 
-    Scalars may be in another precision than `dtype`, but no coarser one than that, or `scalars`.
+    Scalars may be as coarse as `dtype`; those of a target that keeps them in float32 tensors are in that.
     """
     candidates = {dialect: envelopes(problem, dialect, dtype) for dialect in dialects}
     nominal = candidates[dialects[0]][0]
@@ -102,9 +102,9 @@ def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str
     try:
         got = target.run(problem, dtype)
     except StepError as error:
-        return Outcome(problem, dtype, {}, {}, ambiguous, failure=str(error), regimes=regimes)
+        return Outcome(problem, dtype, {}, {}, ambiguous, failure=str(error), regimes=regimes, variant=target.variant)
     except TargetError as error:
-        return Outcome(problem, dtype, {}, {}, ambiguous, refusal=str(error), regimes=regimes)
+        return Outcome(problem, dtype, {}, {}, ambiguous, refusal=str(error), regimes=regimes, variant=target.variant)
     worst, divergences, narrow = {}, {}, False
     for dialect, found in candidates.items():
         end = binding_steps(found[0].centre)
@@ -113,12 +113,12 @@ def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str
         worst[dialect] = worst_of(got[:end], centre, allowed)
         if worst[dialect].share <= 1:
             continue
-        allowed = envelope.allowed(dtype, scalars=scalars or dtype)[:end]
+        allowed = envelope.allowed(dtype, scalars="float32" if target.single_scalars else dtype)[:end]
         if divergence := first_divergence(problem, got[:end], centre, allowed):
             divergences[dialect] = divergence
         else:
             narrow, worst[dialect] = True, worst_of(got[:end], centre, allowed)
-    return Outcome(problem, dtype, worst, divergences, ambiguous, narrow, regimes=regimes)
+    return Outcome(problem, dtype, worst, divergences, ambiguous, narrow, regimes=regimes, variant=target.variant)
 
 
 def binding_steps(centre: Array) -> int:

@@ -8,7 +8,6 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Self
 
-from stepgauge.properties.gauge.checks.comparison import Outcome, compare
 from stepgauge.properties.gauge.checks.options import PROBLEMS, TRAINING_PROBLEMS, Options
 from stepgauge.properties.gauge.checks.trials import ABSENT, LATE, OPTIONAL_LAYERS, SCALARS, Trials
 from stepgauge.properties.gauge.errors import TargetError, UsageError
@@ -23,7 +22,7 @@ from stepgauge.properties.gauge.problems.recipe import (
     in_float32,
 )
 from stepgauge.properties.gauge.problems.training import as_in_training, foci_of_training, movable
-from stepgauge.properties.gauge.targets.base import PLAIN, Support, Target, Variant
+from stepgauge.properties.gauge.targets.base import Support, Target, Variant
 from stepgauge.properties.gauge.targets.rules import require_settings
 from stepgauge.properties.gauge.tolerance.envelope import allowance
 from stepgauge.reference import Array
@@ -219,21 +218,6 @@ class Context:
         """The problem of a recipe, in numbers that the precision has, and hyperparameters that are not rounded."""
         problem = expand(in_float32(recipe, self._narrow) if self._narrow else recipe)
         return in_bfloat16(problem) if self.dtype == "bfloat16" else problem
-
-    def compare(
-        self, problem: Problem, dtype: str, dialects: Sequence[str] | None = None, variant: Variant = PLAIN
-    ) -> Outcome:
-        """What comes of a problem beside all dialects or some.
-
-        One that keeps a hyperparameter in a float32 tensor computes with such scalars, whatever its arrays are in.
-        """
-        target = self.target if variant == PLAIN else self.target.varied(variant)
-        return replace(
-            compare(
-                target, problem, dtype, dialects or self.dialects, "float32" if self.target.single_scalars else dtype
-            ),
-            variant=variant,
-        )
 
     def varied(self, variant: Variant) -> Self:
         """The same on a target that is driven otherwise, what it leaves out held at its defaults."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 
-from stepgauge.properties.gauge.checks.comparison import Outcome
+from stepgauge.properties.gauge.checks.comparison import Outcome, compare
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import LONG_STEPS, Level
 from stepgauge.properties.gauge.checks.registry import check
@@ -39,7 +39,8 @@ FORMS_IN_TRAINING = 2  # problems, one with switches on and one without
 
 
 def _compare(context: Context, problems: Sequence[Problem], dtype: str, variant: Variant = PLAIN) -> Finding:
-    return Finding(outcomes=[context.compare(problem, dtype, variant=variant) for problem in problems])
+    target = context.target.varied(variant)
+    return Finding(outcomes=[compare(target, problem, dtype, context.dialects) for problem in problems])
 
 
 @check("trajectory/float64")

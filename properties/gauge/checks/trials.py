@@ -54,22 +54,23 @@ class Trials:
     def held(self, name: str) -> Any:
         """At what a hyperparameter is held whose other values the target refuses: off, or at its own default."""
         off = off_value(self.target.rule, name)
-        return self.target.defaults.get(name, self._neutral[name]) if off is None else off
+        return self._usual[name] if off is None else off
 
     @cached_property
-    def _neutral(self) -> Hyperparameters:
+    def _known_lively(self) -> Hyperparameters:
+        """The lively values, of those that have one by themselves."""
         lively = {n: self.record.hyperparameter(n).lively for n in self.record.hyperparameter_names()}
-        return {**lively, **self.record.neutral()}
+        return {n: value for n, value in lively.items() if value is not None}
 
     @property
     def _usual(self) -> Hyperparameters:
-        return {**self._neutral, **self.target.defaults, **self.chosen}
+        """The target's own defaults, and what stands for them where it has none."""
+        return {**self._known_lively, **self.record.neutral(), **self.target.defaults, **self.chosen}
 
-    @cached_property
+    @property
     def _lively(self) -> Hyperparameters:
         """Hyperparameters under which every part of the rule matters, but no switch is on."""
-        lively = {n: self.record.hyperparameter(n).lively for n in self.record.hyperparameter_names()}
-        return {**self.record.neutral(), **{n: v for n, v in lively.items() if v is not None}, **self.chosen}
+        return {**self.record.neutral(), **self._known_lively, **self.chosen}
 
     def _free(self) -> Iterator[str]:
         """The hyperparameters that can be tried."""

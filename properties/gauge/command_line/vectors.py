@@ -136,14 +136,12 @@ def _export_problems(chosen: argparse.Namespace) -> list[Path]:
 def _record(chosen: argparse.Namespace) -> int:
     from stepgauge.properties.gauge.api import Asked
     from stepgauge.properties.gauge.vectors.format import write_all
-    from stepgauge.properties.gauge.vectors.record import record, refused_by, source_of
+    from stepgauge.properties.gauge.vectors.record import record, source_of
 
     try:
         require_new("--output", chosen.output)
         asked = Asked.of(chosen.target, chosen.rule)
-        target = asked.built(Handling(dict(chosen.rename)))
-        cases = record(target, chosen.dialect, dict(chosen.set))
-        refused = refused_by(target, dict(chosen.set))
+        cases, refused = record(asked.built(Handling(dict(chosen.rename))), chosen.dialect, dict(chosen.set))
         source = source_of(chosen.target, asked.load())
         write_all(cases, source, chosen.output)
     except UsageError as error:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count
 
-from stepgauge.properties.gauge.checks.comparison import Outcome
+from stepgauge.properties.gauge.checks.comparison import Outcome, compare
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.diagnosis.failing_run import FailingRun
 from stepgauge.properties.gauge.errors import StepError, TargetError
@@ -34,9 +34,9 @@ class Failures:
         failing = [o for o in outcomes if dialect in o.divergences and o.problem.recipe]
         # What diverges only where it is driven otherwise is examined so.
         plain = any(o.variant == PLAIN for o in failing)
-        self.variant = PLAIN if plain else next((o.variant for o in failing), PLAIN)
-        self.context, self.dialect = context.varied(self.variant), dialect
-        failing = [o for o in failing if o.variant == self.variant]
+        variant = PLAIN if plain else next((o.variant for o in failing), PLAIN)
+        self.context, self.dialect = context.varied(variant), dialect
+        failing = [o for o in failing if o.variant == variant]
         # In float64 least is hidden by rounding; a target may diverge in float32 only.
         self.dtype = "float64" if any(o.dtype == "float64" for o in failing) else "float32"
         failing = [o for o in failing if o.dtype == self.dtype]
@@ -63,7 +63,7 @@ class Failures:
 
     def compare(self, problem: Problem) -> Outcome:
         """What comes of a problem beside the dialect, driven as in these."""
-        return replace(self.context.compare(problem, self.dtype, (self.dialect,)), variant=self.variant)
+        return compare(self.context.target, problem, self.dtype, (self.dialect,))
 
     def run_on(self, problem: Problem) -> FailingRun:
         """What the target computes on a problem."""

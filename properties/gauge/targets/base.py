@@ -81,6 +81,7 @@ class Target(ABC):
         foreign: whether it may follow the conventions of other frameworks than torch, the rule's foreign dialects.
         names: what it calls the hyperparameters, if it has names of its own.
         dtype: the precision in which it is run if no other is named.
+        variant: how it is driven.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Target(ABC):
     foreign: bool = False
     names: KeywordNames | None = None
     dtype: Dtype = "float64"
+    variant: Variant = PLAIN
 
     def in_dtype(self, dtype: Dtype) -> Self:
         """The same target, run in another precision."""
@@ -112,6 +114,7 @@ class Target(ABC):
     def varied(self, variant: Variant) -> Self:
         """The same target, driven otherwise."""
         other = copy(self)
+        other.variant = variant
         other.offers = self.offers - set(variant.left_out)
         return other
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import metadata
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,7 +53,14 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def record(target: Target, dialect: str, chosen: Hyperparameters = MappingProxyType({})) -> list[Case]:
+class Recording(NamedTuple):
+    """What was recorded; `refused` are hyperparameters of which the target takes one value, and what it raises else."""
+
+    cases: list[Case]
+    refused: Mapping[str, str] = MappingProxyType({})
+
+
+def record(target: Target, dialect: str, chosen: Hyperparameters = MappingProxyType({})) -> Recording:
     """What a target computes, as cases of its rule in a dialect ("auto" is the rule's first).
 
     `chosen` are hyperparameters that are kept at these values. A target without a rule is recorded at its defaults and
@@ -69,18 +76,11 @@ def record(target: Target, dialect: str, chosen: Hyperparameters = MappingProxyT
     if isinstance(target, CoreTarget | RuleTarget):
         raise UsageError(f"{target.name} cannot be recorded: it is stepgauge's own; optimizers of others are")
     if isinstance(target, RulelessTarget):
-        return list(_without_rule(MetamorphicContext(target, Options(dialect=dialect, set=chosen))))
+        return Recording(list(_without_rule(MetamorphicContext(target, Options(dialect=dialect, set=chosen)))))
     context = Context(target, Options(dialect=dialect, set=chosen))
     named = target.record.dialects[0] if dialect == "auto" else dialect
-    return [_recorded(target, name, problem, named) for name, problem in _problems(target.rule, context.fixed)]
-
-
-def refused_by(target: Target, chosen: Hyperparameters = MappingProxyType({})) -> Mapping[str, str]:
-    """The hyperparameters that the target refuses, and how, which are recorded at one value; nothing without a rule."""
-    if isinstance(target, RulelessTarget):
-        return {}
-    refused = Context(target, Options(set=chosen)).refused
-    return {name: how for name, how in refused.items() if name in target.offers}
+    cases = [_recorded(target, name, problem, named) for name, problem in _problems(target.rule, context.fixed)]
+    return Recording(cases, {name: how for name, how in context.refused.items() if name in target.offers})
 
 
 def _without_rule(context: MetamorphicContext) -> Iterator[Case]:

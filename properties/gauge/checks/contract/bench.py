@@ -12,6 +12,7 @@ from stepgauge.properties.gauge.checks.context import NEVER, Absent, Context
 from stepgauge.properties.gauge.checks.registry import check
 from stepgauge.properties.gauge.checks.results import NO_NUMBER, Failed, NotApplicable
 from stepgauge.properties.gauge.errors import FOREIGN_ERRORS, describe
+from stepgauge.properties.gauge.problems.problem import in_bfloat16
 from stepgauge.properties.gauge.problems.recipe import Hyperparameters, LayerRecipe, ParameterGroup
 from stepgauge.properties.gauge.problems.training import elsewhere, movable
 from stepgauge.properties.gauge.targets.base import NO_RULE, Subject, Support, quiet
@@ -136,11 +137,10 @@ class Bench:
         """
         if self.problem.layers:
             raise NotApplicable("layers are not run in low precision here")
-        initial = [_representable(p) for p in self.problem.initial]
-        gradients = [
-            [None if g is None else _representable(_sizable(g)) for g in grads] for grads in self.problem.gradients
-        ]
-        return self._with(initial=initial, gradients=gradients)
+        gradients = [[None if g is None else _sizable(g) for g in grads] for grads in self.problem.gradients]
+        other = self._with(gradients=gradients)
+        other.problem = in_bfloat16(other.problem)
+        return other
 
     def params(self) -> list[Any]:
         import torch
@@ -178,14 +178,6 @@ class Bench:
 
 def _sizable(g: Array) -> Array:
     return 2.0 * np.where(g < 0, g - 0.5, g + 0.5)
-
-
-def _representable(x: Array) -> Array:
-    """The nearest numbers in bfloat16."""
-    import torch
-
-    rounded: Array = torch.from_numpy(np.array(x)).bfloat16().double().numpy()
-    return rounded
 
 
 def require_equal(params: Sequence[Any], expected: Sequence[Any], what: str) -> None:
