@@ -20,7 +20,7 @@ from stepgauge.properties.gauge.api import Asked
 from stepgauge.properties.gauge.cache.run import Cache, run_cache
 from stepgauge.properties.gauge.checks.context import Context
 from stepgauge.properties.gauge.checks.options import Handling, Level, Options
-from stepgauge.properties.gauge.checks.registry import Check, has_rule, present_id
+from stepgauge.properties.gauge.checks.registry import CHECKS, Check, has_rule, present_id
 from stepgauge.properties.gauge.checks.results import DECIDING, FAILING, Category, Result, Status
 from stepgauge.properties.gauge.checks.runner import Runner
 from stepgauge.properties.gauge.errors import TargetError, UsageError
@@ -148,7 +148,8 @@ class Shared:
             raise DoesNotConform(message)
 
     def report(self, checks: Iterable[Check]) -> Report:
-        results = [self.run(check) for check in checks]
+        results = self.runner.complete([self.run(check) for check in checks])
+        self.results |= {CHECKS[result.id]: result for result in results}
         if isinstance(self.context, MetamorphicContext):
             return conclude_without_rule(self.context, results)
         return conclude(self.context, results)

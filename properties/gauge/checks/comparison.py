@@ -55,7 +55,7 @@ class Outcome:
     """What came of one problem in one precision, per dialect.
 
     Attributes:
-        worst: the error that is the largest share of what is allowed.
+        worst: the error that is the largest share of what is allowed, for each dialect that was compared.
         divergences: where it diverges, for the dialects that it does not follow.
         ambiguous: rounding sways a decision here, or may do anything; whatever it may lead to was accepted.
         narrow_scalars: it is within bounds only if scalars are in a lower precision than float64.
@@ -86,11 +86,11 @@ class Outcome:
         return self.refusal is None and not (self.failure is not None and optional)
 
     def follows(self, dialect: str) -> bool:
-        return self.failure is None and self.refusal is None and dialect not in self.divergences
+        return dialect in self.worst and dialect not in self.divergences
 
 
 def compare(target: Target, problem: Problem, dtype: str, dialects: Sequence[str]) -> Outcome:
-    """Drive the target through the problem and compare it with every dialect.
+    """Drive the target through the problem and compare it with each of these dialects.
 
     Scalars may be as coarse as `dtype`; those of a target that keeps them in float32 tensors are in that.
     """

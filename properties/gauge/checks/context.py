@@ -107,6 +107,16 @@ class Context:
         return (self.target.record.canonical_dialect(self.options.dialect),)
 
     @cached_property
+    def left(self) -> tuple[str, ...]:
+        """The dialects that the target has followed so far."""
+        return self.dialects
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The dialects that a problem is still to be compared with: all again once the target has left each."""
+        return self.left or self.dialects
+
+    @cached_property
     def not_offered(self) -> tuple[str, ...]:
         return tuple(n for n in self.target.record.hyperparameter_names() if n not in self.target.offers)
 

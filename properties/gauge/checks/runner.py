@@ -1,6 +1,6 @@
 """Running checks: those that the options choose, one after the other; whatever one raises becomes its result."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from stepgauge.properties.gauge.checks.context import Context
@@ -18,6 +18,7 @@ class Runner:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.narrowed: list[Check] = []  # those that did not compare with every dialect
         self._only, self._skip = (_globs(given) for given in (context.options.only, context.options.skip))
         if not any(self.selected()):
             but = f" but --skip {context.options.skip!r}" if context.options.skip else ""
@@ -32,8 +33,24 @@ class Runner:
                 yield check
 
     def run(self, check: Check) -> Result:
-        """Run one check; whatever it raises becomes a result."""
-        return run_check(self.context, check)
+        """Run one check; whatever it raises becomes a result.
+
+        A dialect that the target has left is not compared with it again: it cannot be the one that it follows.
+        """
+        result = run_check(self.context, check)
+        if counted := [o for o in result.outcomes if o.counts]:
+            if len(self.context.candidates) < len(self.context.dialects):
+                self.narrowed.append(check)
+            self.context.left = tuple(d for d in self.context.left if all(o.follows(d) for o in counted))
+        return result
+
+    def complete(self, results: Sequence[Result]) -> list[Result]:
+        """The results, compared with every dialect if the target follows none: any may be the nearest."""
+        if not self.narrowed or self.context.left:
+            return list(results)
+        again = {check.id: run_check(self.context, check) for check in self.narrowed}
+        self.narrowed.clear()
+        return [again.get(result.id, result) for result in results]
 
     def run_all(self, progress: Callable[[str], None] = lambda _: None) -> list[Result]:
         """Run the selected checks, telling `progress` the id of each before it starts."""
@@ -41,7 +58,7 @@ class Runner:
         for check in self.selected():
             progress(check.id)
             results.append(self.run(check))
-        return results
+        return self.complete(results)
 
 
 def run_check(context: Context, check: Check) -> Result:

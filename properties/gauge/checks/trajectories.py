@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 
 from stepgauge.properties.gauge.checks.comparison import Outcome, compare
 from stepgauge.properties.gauge.checks.context import Context
@@ -12,8 +12,9 @@ from stepgauge.properties.gauge.checks.registry import check
 from stepgauge.properties.gauge.checks.results import Finding, NotApplicable
 from stepgauge.properties.gauge.errors import UsageError
 from stepgauge.properties.gauge.problems.problem import Problem
-from stepgauge.properties.gauge.problems.recipe import Hyperparameters, ParameterGroup, Shape
+from stepgauge.properties.gauge.problems.recipe import Hyperparameters, ParameterGroup, Recipe, Shape
 from stepgauge.properties.gauge.targets.base import PLAIN, Variant
+from stepgauge.properties.gauge.tolerance.envelope import rounding_sways
 
 # Vectors and matrices just beyond the numbers at which kernels are known to change, and pieces of them.
 BEYOND = ((4099,), (65, 64))
@@ -25,6 +26,7 @@ LARGE_SHAPES: Mapping[Level, Sequence[tuple[Shape, ...]]] = {
     "deep": [BEYOND, PIECES, FAR_BEYOND],
 }
 DAMPED = {"dampening": 0.28}  # what goes with no nesterov
+DRAWS = 3  # of a long problem, until there is one in which rounding sways no decision
 SHORTER = 266  # with the options off: a counter in bfloat16 stops at 256, one in float16 at 2048
 FORM_FOCI = (
     "random",
@@ -40,7 +42,7 @@ FORMS_IN_TRAINING = 2  # problems, one with switches on and one without
 
 def _compare(context: Context, problems: Sequence[Problem], dtype: str, variant: Variant = PLAIN) -> Finding:
     target = context.target.varied(variant)
-    return Finding(outcomes=[compare(target, problem, dtype, context.dialects) for problem in problems])
+    return Finding(outcomes=[compare(target, problem, dtype, context.candidates) for problem in problems])
 
 
 @check("trajectory/float64")
@@ -159,9 +161,20 @@ def long(context: Context) -> Finding:
 
 
 def _lengthened(context: Context, options: bool) -> Problem:
-    """A long problem on a matrix and a scalar, or a layer and a scalar."""
+    """A long problem on a matrix and a scalar, or a layer and a scalar, in which rounding sways no decision.
+
+    If it does in every draw, the first: then what rounding may lead to is accepted in float32.
+    """
     steps = LONG_STEPS[context.options.level] if options else SHORTER
-    (recipe,) = context.recipes(1, only={"random"}, fixed=context.lively(options=options))
+    recipes = context.recipes(DRAWS, only={"random"}, fixed=context.lively(options=options))
+    published = context.target.record.dialects[0]  # by which it is chosen, so that all targets get the same
+    drawn = (_over_steps(context, recipe, steps) for recipe in recipes)
+    first = next(drawn)
+    return next((p for p in chain([first], drawn) if not rounding_sways(p, published, "float32")), first)
+
+
+def _over_steps(context: Context, recipe: Recipe, steps: int) -> Problem:
+    """Its first parameters over so many steps."""
     lengthened = replace(
         recipe,
         layers=recipe.layers[:1],

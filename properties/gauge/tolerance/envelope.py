@@ -136,6 +136,13 @@ def envelopes(problem: Problem, dialect: str, dtype: str) -> list[Envelope]:
     return every_continuation(*_nominal(problem, dialect, amplitude_of(problem.rule, dtype)), dtype)
 
 
+@cached
+@stored
+def rounding_sways(problem: Problem, dialect: str, dtype: str) -> bool:
+    """Whether what rounding in `dtype` may do sways a decision of the rule."""
+    return _nominal(problem, dialect, amplitude_of(problem.rule, dtype))[2]
+
+
 def every_continuation(reference: Reference, nominal: Envelope, swayed: bool, dtype: str) -> list[Envelope]:
     """The nominal envelope, and those of the other continuations if rounding can sway a decision."""
     found = [nominal]

@@ -95,10 +95,11 @@ def _never_varied(context: Context) -> str:
 
 
 def _departure(dialect: str, outcomes: Sequence[Outcome]) -> str:
-    """How a target that follows another dialect leaves this one."""
-    failing = [o for o in outcomes if not o.follows(dialect)]
-    when = only_when([o.regimes for o in failing], [o.regimes for o in outcomes if o.follows(dialect)])
-    remark = f"leaves {dialect} on {len(failing)} of {len(outcomes)} problems"
+    """How a target that follows another dialect leaves this one, where the two were compared."""
+    compared = [o for o in outcomes if dialect in o.worst]
+    failing = [o for o in compared if not o.follows(dialect)]
+    when = only_when([o.regimes for o in failing], [o.regimes for o in compared if o.follows(dialect)])
+    remark = f"leaves {dialect} on {len(failing)} of {len(compared)} problems"
     return f"{remark}, only with {' and '.join(when)}" if when else remark
 
 
