@@ -148,7 +148,8 @@ class Shared:
             raise DoesNotConform(message)
 
     def report(self, checks: Iterable[Check]) -> Report:
-        results = self.runner.complete([self.run(check) for check in checks])
+        with run_cache(self.cache):
+            results = self.runner.complete([self.run(check) for check in checks])
         self.results |= {CHECKS[result.id]: result for result in results}
         if isinstance(self.context, MetamorphicContext):
             return conclude_without_rule(self.context, results)
